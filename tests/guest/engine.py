@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hybrid memory on QEMU's command line, and what query-hybridmem says: the
+only place of these tests that knows the names in qapi/hybridmem.json."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import NamedTuple
+
+from .image import BUILD, GuestError
+
+MiB = 1 << 20
+
+
+class Stats(NamedTuple):
+    """One answer of query-hybridmem; counters are sums since the start."""
+    state: str
+    inhibitors: tuple
+    windows: int
+    dirty: int
+    nvm_dirty: int
+    moves: int
+    moved_pages: int
+    failed: int
+    stall_ns: int
+    stall_ns_max: int
+
+
+def stats(vm):
+    engines = vm.qmp("query-hybridmem")
+    if not engines:
+        raise GuestError(f"{vm.name}: QEMU knows of no hybridmem engine")
+    engine = engines[0]
+    counter = engine["counters"]
+    return Stats(engine["state"], tuple(engine["inhibitors"]),
+                 counter["windows"], counter["dirty-pages"],
+                 counter["nvm-dirty-pages"], counter["moves-done"],
+                 counter["moved-pages"], counter["skipped"]["failed"],
+                 counter["stall-ns-total"], counter["stall-ns-max"])
+
+
+def memory_args(dram, nvm, nvm_path, **engine):
+    """RAM of `dram` bytes in a memfd and `nvm` bytes in a file; `engine` are
+    the parameters of the hybridmem object, with underscores for dashes."""
+    parameters = "".join(f",{k.replace('_', '-')}={v}"
+                         for k, v in engine.items())
+    return ["-object", f"memory-backend-container,id=hm,size={dram + nvm}",
+            "-object", f"memory-backend-devmem,id=dram0,size={dram},"
+                       "mem-path=memfd,offset=0,parent=hm,tier=dram",
+            "-object", f"memory-backend-devmem,id=nvm0,size={nvm},"
+                       f"mem-path={nvm_path},phy-offset=0,offset={dram},"
+                       "parent=hm,tier=nvm",
+            "-object", f"hybridmem,id=hm0,memdev=hm{parameters}",
+            "-m", f"{(dram + nvm) // MiB}M"]
+
+
+@contextlib.contextmanager
+def nvm_file(size):
+    """A file that stands for NVM: in /dev/shm if there is room to spare,
+    else on the disk under build/."""
+    shm = pathlib.Path("/dev/shm")
+    roomy = shm.is_dir() and os.access(shm, os.W_OK) and \
+        shutil.disk_usage(shm).free > size + 256 * MiB
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="hybridmem-nvm-",
+                                     dir=shm if roomy else BUILD) as f:
+        f.truncate(size)
+        yield f.name
