@@ -94,7 +94,8 @@ def own_source(path: Path, pins: dict[str, Pin], build: Path) -> \
         raise Refusal(f"--qemu-src: {path} does not exist.")
     tree = path.resolve()
     if not tree.is_dir():
-        tree = archive.from_tarball(tree, build / "archive" / "own")
+        tree = archive.from_tarball(
+            tree, build / "archive" / f"own-{tree.name}")
     series = assemble.series_of(tree, set(pins))
     version = (tree / "VERSION").read_text().strip()
     return series, Source(tree, f"{path.resolve()}",
@@ -202,6 +203,8 @@ def find_source(options: Options, build: Path, table: assemble.Table) -> \
         if options.base not in (None, series):
             raise Refusal(f"--base={options.base} does not go with "
                           f"--qemu-src={options.qemu_src}, which is {series}.")
+        assemble.refuse_used_tree(source.tree, table)
+        assemble.hook_up(list(table.hooks), source.tree)
         return series, source
     series = options.base or default
     if series not in pins:
@@ -268,8 +271,6 @@ def run(options: Options) -> None:
     assembly = assemble.Assembly(REPO, table, source.tree, tree,
                                  source.identity)
     if options.check:
-        assemble.refuse_used_tree(source.tree, table)
-        assemble.hook_up(list(table.hooks), source.tree)
         say(f"{source.words}: all {len(table.hooks)} hooks fit")
         return
     if options.dry_run:
