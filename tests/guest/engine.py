@@ -3,6 +3,7 @@
 only place of these tests that knows the names in qapi/hybridmem.json."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from .image import BUILD, GuestError
 
 MiB = 1 << 20
+SCRATCH_PREFIX = "hybridmem-scratch-"
 
 
 class Stats(NamedTuple):
@@ -56,15 +58,31 @@ def memory_args(dram, nvm, nvm_path, **engine):
             "-m", f"{(dram + nvm) // MiB}M"]
 
 
+def remove_stale(directory):
+    """Files whose owner was killed: nobody holds their lock."""
+    for path in directory.glob(SCRATCH_PREFIX + "*"):
+        with contextlib.suppress(OSError), open(path, "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
 @contextlib.contextmanager
+def scratch_file(size, directory=BUILD):
+    """The path of an empty file that ends with the block."""
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_stale(directory)
+    with tempfile.NamedTemporaryFile(prefix=SCRATCH_PREFIX,
+                                     dir=directory) as f:
+        # QEMU locks its images by other means (OFD locks).
+        fcntl.flock(f, fcntl.LOCK_EX)
+        f.truncate(size)
+        yield f.name
+
+
 def nvm_file(size):
-    """A file that stands for NVM: in /dev/shm if there is room to spare,
-    else on the disk under build/."""
+    """A scratch file that stands for NVM: in /dev/shm if there is room to
+    spare, else on the disk under build/."""
     shm = pathlib.Path("/dev/shm")
     roomy = shm.is_dir() and os.access(shm, os.W_OK) and \
         shutil.disk_usage(shm).free > size + 256 * MiB
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix="hybridmem-nvm-",
-                                     dir=shm if roomy else BUILD) as f:
-        f.truncate(size)
-        yield f.name
+    return scratch_file(size, shm if roomy else BUILD)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 from .image import BUILD, ROOT, GuestError
@@ -150,7 +151,8 @@ class Machine:
 
     def _died(self, what):
         """QEMU's last word; an assertion is not one."""
-        said = [line for line in self.log.read_text(errors="replace").split("\n")
+        log = self.log.read_text(errors="replace")
+        said = [line for line in log.splitlines()
                 if line and "Assertion" not in line]
         return f"{self.name}: {said[-1] if said else what}"
 
@@ -241,7 +243,8 @@ def kvm_trial(binary, image):
     args = boot_args(image, "hm.trial=1", "kvm") + ["-m", "256M"]
     deadline = time.monotonic() + KVM_TRIAL_SECONDS
     try:
-        with Machine(binary, args, "kvm-trial") as vm:
+        with tempfile.TemporaryDirectory() as directory, \
+                Machine(binary, args, "kvm-trial", directory) as vm:
             while time.monotonic() < deadline:
                 if "start" in vm.lines():
                     return None
