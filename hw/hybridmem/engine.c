@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine's thread: windows, plans, batches, budgets.
+ *
+ *   start of interval    log on ── window ── log read, off
+ *   engine's thread                               heat, policy, plan
+ *   main loop                                             batch, batch ...
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-hybridmem.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "hw/hybridmem/engine.h"
+#include "trace.h"
+
+/* Most time for hybridmem-rebalance, if the budget is small. */
+#define REBALANCE_NS (1000 * 1000 * 1000LL)
+/* How often to look whether an inhibitor has gone. */
+#define IDLE_NS (100 * 1000 * 1000LL)
+/* Most moves in one hold of the guest. */
+#define BATCH_MAX 16384
+/* Budgets allow bursts of this part of a second's worth. */
+#define BURST 0.1
+/* How long to wait for the budget at once. */
+#define REFILL_NS (10 * 1000 * 1000LL)
+/* Windows between two clean-ups of the table of demotions. */
+#define FORGET_WINDOWS 8
+
+static int64_t now_ns(void)
+{
+    return g_get_monotonic_time() * 1000;
+}
+
+/* --- main loop: functions that the thread sends ------------------------ */
+
+static void announce(Hybridmem *hm, uint32_t inhibitors)
+{
+    HybridmemInhibitorList *list;
+    HybridmemState old, state;
+
+    qemu_mutex_lock(&hm->lock);
+    state = !hm->params.enabled ? HYBRIDMEM_STATE_DISABLED :
+            inhibitors ? HYBRIDMEM_STATE_INHIBITED : HYBRIDMEM_STATE_RUNNING;
+    old = hm->state;
+    hm->state = state;
+    qemu_mutex_unlock(&hm->lock);
+    if (old == state) {
+        return;
+    }
+    list = state == HYBRIDMEM_STATE_INHIBITED ?
+           hm_engine_inhibitor_list(inhibitors) : NULL;
+    trace_hybridmem_state(hm->id, HybridmemState_str(state), inhibitors);
+    qapi_event_send_hybridmem_state_change(hm->id, state, list);
+    qapi_free_HybridmemInhibitorList(list);
+}
+
+static void main_check(Hybridmem *hm)
+{
+    hm->inhibitors = hm_engine_inhibitors(hm);
+    announce(hm, hm->inhibitors);
+    if (hm->inhibitors) {
+        hm->sampler->ops->stop(hm->sampler);
+    }
+}
+
+static void main_sample_start(Hybridmem *hm)
+{
+    int64_t start = now_ns();
+
+    main_check(hm);
+    if (!hm->inhibitors) {
+        hm->sampler->ops->start(hm->sampler);
+    }
+    hm_stats_bql(hm, now_ns() - start, true);
+}
+
+static void main_sample_read(Hybridmem *hm)
+{
+    int64_t start = now_ns();
+
+    main_check(hm);
+    hm->sample_done = hm->inhibitors ||
+                      hm->sampler->ops->read(hm->sampler);
+    hm_stats_bql(hm, now_ns() - start, true);
+}
+
+static void main_sample_stop(Hybridmem *hm)
+{
+    hm->sampler->ops->stop(hm->sampler);
+}
+
+static void call_bh(void *opaque)
+{
+    Hybridmem *hm = opaque;
+    void (*fn)(Hybridmem *hm);
+
+    qemu_mutex_lock(&hm->lock);
+    if (hm->call && !hm->serving) {
+        fn = hm->call;
+        hm->call_running = true;
+        qemu_mutex_unlock(&hm->lock);
+        fn(hm);
+        qemu_mutex_lock(&hm->lock);
+        hm->call_running = false;
+        hm->call = NULL;
+        qemu_cond_broadcast(&hm->wake);
+    }
+    qemu_mutex_unlock(&hm->lock);
+}
+
+static void finish_bh(void *opaque)
+{
+    Hybridmem *hm = opaque;
+    HmRequest *rq;
+
+    qemu_mutex_lock(&hm->lock);
+    while ((rq = QSIMPLEQ_FIRST(&hm->finished))) {
+        QSIMPLEQ_REMOVE_HEAD(&hm->finished, next);
+        qemu_mutex_unlock(&hm->lock);
+        rq->finished(rq);
+        qemu_mutex_lock(&hm->lock);
+    }
+    qemu_mutex_unlock(&hm->lock);
+}
+
+void hm_engine_submit(Hybridmem *hm, HmRequest *rq)
+{
+    qemu_mutex_lock(&hm->lock);
+    QSIMPLEQ_INSERT_TAIL(&hm->requests, rq, next);
+    qemu_cond_broadcast(&hm->wake);
+    qemu_mutex_unlock(&hm->lock);
+}
+
+/* --- the thread -------------------------------------------------------- */
+
+static HybridmemHeat *heat_summary(Hybridmem *hm, uint32_t max_buckets)
+{
+    uint32_t blocks = hm_frames_blocks(hm->frames);
+    uint32_t per_bucket = DIV_ROUND_UP(blocks, max_buckets);
+    HybridmemHeat *heat = g_new0(HybridmemHeat, 1);
+    HybridmemHeatBucketList **tail = &heat->buckets;
+    uint32_t block = 0;
+
+    heat->id = g_strdup(hm->id);
+    heat->bucket_size = per_bucket * hm->block_size;
+    while (block < blocks) {
+        HybridmemHeatBucket *b = g_new0(HybridmemHeatBucket, 1);
+        uint32_t end = block + MIN(per_bucket, blocks - block);
+
+        b->offset = block * hm->block_size;
+        for (; block < end; block++) {
+            b->temperature += hm_heat_temperature(hm->heat, block);
+            b->dram_blocks += hm_frames_tier_of(hm->frames, block) ==
+                              HM_TIER_DRAM;
+        }
+        QAPI_LIST_APPEND(tail, b);
+    }
+    return heat;
+}
+
+/* Lock held; it is dropped meanwhile.  Needs nothing from the main loop. */
+static bool serve_heat(Hybridmem *hm)
+{
+    HmRequest *rq;
+
+    QSIMPLEQ_FOREACH(rq, &hm->requests, next) {
+        if (rq->kind == HM_REQUEST_HEAT) {
+            break;
+        }
+    }
+    if (!rq || hm->call_running) {
+        return false;
+    }
+    QSIMPLEQ_REMOVE(&hm->requests, rq, HmRequest, next);
+    hm->serving = true;
+    qemu_mutex_unlock(&hm->lock);
+    rq->heat = heat_summary(hm, rq->buckets);
+    qemu_mutex_lock(&hm->lock);
+    hm->serving = false;
+    QSIMPLEQ_INSERT_TAIL(&hm->finished, rq, next);
+    qemu_bh_schedule(hm->finish_bh);
+    qemu_bh_schedule(hm->call_bh);      /* may have waited for us */
+    return true;
+}
+
+/*
+ * Runs @fn in the main loop, at its top level (never nested in a handler
+ * that waits for something), and waits for it.  False if the engine is to
+ * end: @fn has not run, and will not.
+ */
+static bool call_main(Hybridmem *hm, void (*fn)(Hybridmem *hm))
+{
+    bool done;
+
+    qemu_mutex_lock(&hm->lock);
+    hm->call = fn;
+    qemu_bh_schedule(hm->call_bh);
+    while (hm->call && !hm->quit) {
+        if (!serve_heat(hm)) {
+            qemu_cond_wait(&hm->wake, &hm->lock);
+        }
+    }
+    done = !hm->call;
+    hm->call = NULL;
+    qemu_mutex_unlock(&hm->lock);
+    return done;
+}
+
+static HybridmemParameters parameters(Hybridmem *hm)
+{
+    HybridmemParameters p;
+
+    qemu_mutex_lock(&hm->lock);
+    p = hm->params;
+    qemu_mutex_unlock(&hm->lock);
+    return p;
+}
+
+static bool quitting(Hybridmem *hm)
+{
+    bool quit;
+
+    qemu_mutex_lock(&hm->lock);
+    quit = hm->quit;
+    qemu_mutex_unlock(&hm->lock);
+    return quit;
+}
+
+static void tell_policy(Hybridmem *hm, const HmMove *mv, HmMoveResult r)
+{
+    hm_policy_moved(hm->policy, mv, r);
+}
+
+static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
+                      bool planned, HmMoveResult why,
+                      uint64_t results[HM_MOVE__MAX])
+{
+    size_t i;
+
+    for (i = 0; planned && i < n; i++) {
+        tell_policy(hm, &moves[i], why);
+    }
+    results[why] += n;
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.skipped[why] += n;
+    qemu_mutex_unlock(&hm->lock);
+}
+
+/* Token buckets that may go into debt for one batch. */
+static void refill(Hybridmem *hm, const HybridmemParameters *p)
+{
+    int64_t now = now_ns();
+    double seconds = (now - hm->budget_at_ns) / 1e9;
+    double stall_rate = p->max_stall * 1e3;
+
+    hm->budget_at_ns = now;
+    hm->bandwidth_tokens = MIN(hm->bandwidth_tokens +
+                               seconds * p->max_bandwidth,
+                               BURST * p->max_bandwidth);
+    hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
+                           BURST * stall_rate);
+}
+
+static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
+{
+    return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
+           (!p->max_stall || hm->stall_tokens > 0);
+}
+
+static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
+                         size_t n)
+{
+    n = MIN(n, BATCH_MAX);
+    if (p->max_bandwidth) {
+        size_t fits = hm->bandwidth_tokens / (2.0 * hm->block_size);
+
+        n = MIN(n, MAX(fits, 1));
+    }
+    return n;
+}
+
+static bool params_have_changed(Hybridmem *hm)
+{
+    bool changed;
+
+    qemu_mutex_lock(&hm->lock);
+    changed = hm->params_changed;
+    qemu_mutex_unlock(&hm->lock);
+    return changed;
+}
+
+static bool wait_until(Hybridmem *hm, int64_t until_ns);
+
+/*
+ * Carries out @moves, as far as the budget allows before @until_ns.
+ * @planned: by the policy, which is told of each; else by a command, and
+ * without a budget.  Adds up what became of them in @results.
+ */
+static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
+                      bool planned, int64_t until_ns,
+                      uint64_t results[HM_MOVE__MAX])
+{
+    size_t i = 0, k;
+
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.planned += n;
+    qemu_mutex_unlock(&hm->lock);
+    while (i < n) {
+        HybridmemParameters p = parameters(hm);
+        g_autofree HmMoveResult *each = NULL;
+        HmBatch b = { .moves = moves + i, .any_tier = !planned };
+
+        if (planned && params_have_changed(hm)) {
+            skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
+            return;
+        }
+        refill(hm, &p);
+        if (planned && !affordable(hm, &p)) {
+            if (now_ns() >= until_ns ||
+                !wait_until(hm, MIN(until_ns, now_ns() + REFILL_NS))) {
+                skip_rest(hm, moves + i, n - i, planned, HM_MOVE_BUDGET,
+                          results);
+                return;
+            }
+            continue;
+        }
+        b.n = planned ? batch_size(hm, &p, n - i) : MIN(n - i, BATCH_MAX);
+        b.limit_ns = p.max_stop * 1000ULL;
+        b.each = each = g_new(HmMoveResult, b.n);
+        hm->batch = &b;
+        if (!call_main(hm, hm_relocate) || b.inhibited) {
+            skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
+            return;
+        }
+        hm->stall_tokens -= b.stall_ns;
+        hm->bandwidth_tokens -= b.copied_bytes;
+        for (k = 0; k < b.taken; k++) {
+            if (planned) {
+                tell_policy(hm, &moves[i + k], b.each[k]);
+            }
+            results[b.each[k]]++;
+        }
+        i += b.taken;
+    }
+}
+
+static size_t make_plan(Hybridmem *hm)
+{
+    int64_t start = now_ns();
+    size_t n = hm_policy_plan(hm->policy, hm->plan, HM_ENGINE_PLAN_MAX);
+
+    trace_hybridmem_plan(hm->id, hm->policy->ops->name, n);
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.plan_ns += now_ns() - start;
+    qemu_mutex_unlock(&hm->lock);
+    return n;
+}
+
+static void plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
+                               uint64_t results[HM_MOVE__MAX])
+{
+    hm->planning = true;
+    carry_out(hm, hm->plan, make_plan(hm), true, until_ns, results);
+    hm->planning = false;
+}
+
+/* A request that needs the main loop; heat is served on the way. */
+static void serve(Hybridmem *hm, HmRequest *rq)
+{
+    if (rq->kind == HM_REQUEST_SWAP) {
+        carry_out(hm, rq->moves, rq->n_moves, false, 0, rq->results);
+    } else {
+        plan_and_carry_out(hm, now_ns() + REBALANCE_NS, rq->results);
+    }
+}
+
+/* Lock held.  There is one plan at a time: a rebalance waits its turn. */
+static HmRequest *next_request(Hybridmem *hm)
+{
+    HmRequest *rq;
+
+    QSIMPLEQ_FOREACH(rq, &hm->requests, next) {
+        if (rq->kind != HM_REQUEST_REBALANCE || !hm->planning) {
+            break;
+        }
+    }
+    return rq;
+}
+
+/*
+ * Waits and serves requests.  Returns early when parameters have changed,
+ * but not from within a plan.  False if the engine is to end.
+ */
+static bool wait_until(Hybridmem *hm, int64_t until_ns)
+{
+    bool go_on;
+
+    qemu_mutex_lock(&hm->lock);
+    while (!hm->quit) {
+        HmRequest *rq = next_request(hm);
+        int64_t left = until_ns - now_ns();
+
+        if (serve_heat(hm)) {
+            continue;
+        }
+        if (rq) {
+            QSIMPLEQ_REMOVE(&hm->requests, rq, HmRequest, next);
+            qemu_mutex_unlock(&hm->lock);
+            serve(hm, rq);
+            qemu_mutex_lock(&hm->lock);
+            QSIMPLEQ_INSERT_TAIL(&hm->finished, rq, next);
+            qemu_bh_schedule(hm->finish_bh);
+            continue;
+        }
+        if (left <= 0 || (hm->params_changed && !hm->planning)) {
+            break;
+        }
+        qemu_cond_timedwait(&hm->wake, &hm->lock,
+                            DIV_ROUND_UP(left, 1000000));
+    }
+    go_on = !hm->quit;
+    qemu_mutex_unlock(&hm->lock);
+    return go_on;
+}
+
+/* Until then, serves requests, and plans if the policy never rests. */
+static void spend_until(Hybridmem *hm, int64_t until_ns)
+{
+    uint64_t results[HM_MOVE__MAX] = { };
+
+    while (hm->policy->ops->continuous && !params_have_changed(hm) &&
+           now_ns() < until_ns && wait_until(hm, 0)) {
+        uint64_t done = results[HM_MOVE_DONE];
+
+        plan_and_carry_out(hm, until_ns, results);
+        if (results[HM_MOVE_DONE] == done) {
+            break;
+        }
+    }
+    wait_until(hm, until_ns);
+}
+
+/* What moved looks written at its first access: says nothing. */
+static void drop_echo(Hybridmem *hm)
+{
+    guint i;
+
+    for (i = 0; i < hm->just_moved->len; i++) {
+        uint64_t block = g_array_index(hm->just_moved, uint32_t, i);
+
+        bitmap_clear(hm->dirty, block * hm->pages_per_block,
+                     hm->pages_per_block);
+    }
+    g_array_set_size(hm->just_moved, 0);
+}
+
+static gboolean is_long_ago(gpointer key, gpointer window, gpointer opaque)
+{
+    Hybridmem *hm = opaque;
+
+    return hm->stats.windows - GPOINTER_TO_SIZE(window) > FORGET_WINDOWS;
+}
+
+static void digest(Hybridmem *hm)
+{
+    int64_t now = now_ns();
+    uint64_t elapsed_ms = (now - hm->observed_at_ns) / 1000000;
+
+    hm->observed_at_ns += elapsed_ms * 1000000;
+    bitmap_zero(hm->dirty, hm->pages);
+    hm->sampler->ops->collect(hm->sampler, hm->dirty);
+    drop_echo(hm);
+    hm_stats_window(hm);
+    hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
+    hm_policy_observe(hm->policy, hm->dirty, elapsed_ms);
+    if (hm->stats.windows % FORGET_WINDOWS == 0) {
+        g_hash_table_foreach_remove(hm->demoted, is_long_ago, hm);
+    }
+    trace_hybridmem_window(hm->id, hm->stats.windows,
+                           hm->stats.window_dirty[HM_TIER_DRAM],
+                           hm->stats.window_dirty[HM_TIER_NVM]);
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.plan_ns += now_ns() - now;
+    hm->core_bytes = hm_frames_bytes(hm->frames) +
+                     hm_heat_bytes(hm->heat) + hm_policy_bytes(hm->policy);
+    qemu_mutex_unlock(&hm->lock);
+}
+
+/* False if nothing was learnt, because the guest stood still or moved. */
+static bool read_sample(Hybridmem *hm, bool stop)
+{
+    do {
+        if (!call_main(hm, main_sample_read)) {
+            return false;
+        }
+    } while (!hm->sample_done);
+    if (hm->inhibitors) {
+        qemu_mutex_lock(&hm->lock);
+        hm->stats.windows_lost++;
+        qemu_mutex_unlock(&hm->lock);
+        return false;
+    }
+    digest(hm);
+    return !stop || call_main(hm, main_sample_stop);
+}
+
+static void one_interval(Hybridmem *hm)
+{
+    HybridmemParameters p = parameters(hm);
+    bool whole = p.window >= p.interval;
+    int64_t start = now_ns();
+    int64_t end = start + p.interval * 1000000LL;
+    uint64_t results[HM_MOVE__MAX] = { };
+
+    if (!(hm->log_is_on && whole)) {
+        if (!call_main(hm, main_sample_start) || hm->inhibitors) {
+            hm->log_is_on = false;
+            return;
+        }
+    }
+    hm->log_is_on = true;
+    spend_until(hm, start + MIN(p.window, p.interval) * 1000000LL);
+    if (!read_sample(hm, !whole)) {
+        hm->log_is_on = false;
+        return;
+    }
+    hm->log_is_on = whole;
+    plan_and_carry_out(hm, whole ? now_ns() + p.interval * 1000000LL : end,
+                       results);
+    if (!whole) {
+        spend_until(hm, end);
+    }
+}
+
+static void apply_params(Hybridmem *hm)
+{
+    HybridmemParameters p;
+    const HmPolicyOps *ops;
+    HmPolicyParams pp;
+
+    qemu_mutex_lock(&hm->lock);
+    p = hm->params;
+    hm->params_changed = false;
+    qemu_mutex_unlock(&hm->lock);
+
+    pp = hm_params_for_policy(&p);
+    ops = hm_policy_find(HybridmemPolicy_str(p.policy));
+    hm_heat_set_half_life(hm->heat, p.half_life);
+    if (hm->policy->ops != ops) {
+        hm_policy_free(hm->policy);
+        hm->policy = hm_policy_new(ops, hm->frames, hm->heat, &pp);
+    } else {
+        hm_policy_set_params(hm->policy, &pp);
+    }
+}
+
+static void *engine_thread(void *opaque)
+{
+    Hybridmem *hm = opaque;
+
+    hm->budget_at_ns = hm->observed_at_ns = now_ns();
+    while (!quitting(hm)) {
+        apply_params(hm);
+        if (!call_main(hm, main_check)) {
+            break;
+        }
+        if (hm->inhibitors || !parameters(hm).enabled) {
+            if (hm->log_is_on) {
+                call_main(hm, main_sample_stop);
+                hm->log_is_on = false;
+            }
+            wait_until(hm, now_ns() + IDLE_NS);
+            hm->observed_at_ns = now_ns();      /* heat keeps meanwhile */
+        } else {
+            one_interval(hm);
+        }
+    }
+    return NULL;
+}
+
+void hm_engine_start_thread(Hybridmem *hm)
+{
+    /*
+     * The handler context is polled at the top level of the main loop only;
+     * the main context also from within others' waits, as HMP needs it.
+     */
+    hm->call_bh = aio_bh_new(iohandler_get_aio_context(), call_bh, hm);
+    hm->finish_bh = aio_bh_new(qemu_get_aio_context(), finish_bh, hm);
+    qemu_thread_create(&hm->thread, "hybridmem", engine_thread, hm,
+                       QEMU_THREAD_JOINABLE);
+}
+
+void hm_engine_stop_thread(Hybridmem *hm)
+{
+    HmRequest *rq;
+
+    qemu_mutex_lock(&hm->lock);
+    hm->quit = true;
+    qemu_cond_broadcast(&hm->wake);
+    qemu_mutex_unlock(&hm->lock);
+    qemu_thread_join(&hm->thread);
+    while ((rq = QSIMPLEQ_FIRST(&hm->requests))) {
+        QSIMPLEQ_REMOVE_HEAD(&hm->requests, next);
+        rq->cancelled = true;
+        QSIMPLEQ_INSERT_TAIL(&hm->finished, rq, next);
+    }
+    finish_bh(hm);
+    qemu_bh_delete(hm->call_bh);
+    qemu_bh_delete(hm->finish_bh);
+    hm->sampler->ops->stop(hm->sampler);
+}

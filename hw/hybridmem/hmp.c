@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * info hybridmem, info hybridmem-heat.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-hybridmem.h"
+#include "qemu/cutils.h"
+#include "qemu/module.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+#include "hw/hybridmem/engine.h"
+
+static void print_inhibitors(Monitor *mon, const HybridmemInfo *info)
+{
+    const HybridmemInhibitorList *i;
+
+    for (i = info->inhibitors; i; i = i->next) {
+        monitor_printf(mon, "%s%s", i == info->inhibitors ? " by " : ", ",
+                       HybridmemInhibitor_str(i->value));
+    }
+}
+
+static void print_tiers(Monitor *mon, const HybridmemInfo *info)
+{
+    const HybridmemTierInfoList *t;
+
+    for (t = info->tiers; t; t = t->next) {
+        g_autofree char *size = size_to_str(t->value->size);
+
+        monitor_printf(mon, "  %s: %s, %" PRIu64 " pages dirty in the last"
+                       " window\n", HybridmemTier_str(t->value->tier), size,
+                       t->value->window_dirty_pages);
+    }
+}
+
+static void print_counters(Monitor *mon, const HybridmemInfo *info)
+{
+    const HybridmemCounters *c = info->counters;
+    const HybridmemSkipped *s = c->skipped;
+
+    monitor_printf(mon, "  windows: %" PRIu64 " (%" PRIu64 " lost), dirty"
+                   " pages: %" PRIu64 ", of them in nvm: %" PRIu64 "\n",
+                   c->windows, c->windows_lost, c->dirty_pages,
+                   c->nvm_dirty_pages);
+    monitor_printf(mon, "  moves: %" PRIu64 " planned, %" PRIu64 " done,"
+                   " %" PRIu64 " pages, %" PRIu64 " moved back\n",
+                   c->moves_planned, c->moves_done, c->moved_pages,
+                   c->moved_back);
+    monitor_printf(mon, "  skipped: pinned %" PRIu64 ", busy %" PRIu64
+                   ", budget %" PRIu64 ", map-limit %" PRIu64 ", stale %"
+                   PRIu64 ", failed %" PRIu64 "\n", s->pinned, s->busy,
+                   s->budget, s->map_limit, s->stale, s->failed);
+    monitor_printf(mon, "  stall: %" PRIu64 " batches, total %" PRIu64
+                   " us, longest %" PRIu64 " us\n", c->batches,
+                   c->stall_ns_total / 1000, c->stall_ns_max / 1000);
+    monitor_printf(mon, "  main loop: total %" PRIu64 " us, longest %" PRIu64
+                   " us\n", c->bql_ns_total / 1000, c->bql_ns_max / 1000);
+}
+
+static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
+{
+    HybridmemInfoList *list = qmp_query_hybridmem(&error_abort), *i;
+
+    for (i = list; i; i = i->next) {
+        const HybridmemInfo *info = i->value;
+        g_autofree char *block = size_to_str(info->block_size);
+
+        monitor_printf(mon, "%s: %s", info->id,
+                       HybridmemState_str(info->state));
+        print_inhibitors(mon, info);
+        monitor_printf(mon, "\n  memdev %s, policy %s, blocks of %s\n",
+                       info->memdev, HybridmemPolicy_str(info->policy),
+                       block);
+        print_tiers(mon, info);
+        print_counters(mon, info);
+        monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",
+                       info->mappings, info->map_limit);
+        if (info->last_error) {
+            monitor_printf(mon, "  last error: %s\n", info->last_error);
+        }
+    }
+    qapi_free_HybridmemInfoList(list);
+}
+
+/* '.' for cold; '0' to '9' in doublings up to the hottest bucket. */
+static char digit(double temperature, double hottest)
+{
+    int below;
+
+    if (temperature <= 0) {
+        return '.';
+    }
+    for (below = 0; below < 9 && temperature * 2 <= hottest; below++) {
+        temperature *= 2;
+    }
+    return '9' - below;
+}
+
+static void print_heat(Monitor *mon, const HybridmemHeat *heat)
+{
+    g_autofree char *size = size_to_str(heat->bucket_size);
+    const HybridmemHeatBucketList *b;
+    double hottest = 0;
+
+    for (b = heat->buckets; b; b = b->next) {
+        hottest = MAX(hottest, b->value->temperature);
+    }
+    monitor_printf(mon, "%s: ", heat->id);
+    for (b = heat->buckets; b; b = b->next) {
+        monitor_printf(mon, "%c", digit(b->value->temperature, hottest));
+    }
+    monitor_printf(mon, "\n  one digit for %s by guest address; 9 is the"
+                   " hottest, each step below half of it, . is cold\n", size);
+}
+
+static void coroutine_fn hmp_info_hybridmem_heat(Monitor *mon,
+                                                 const QDict *qdict)
+{
+    HybridmemHeatList *list, *i;
+
+    list = qmp_query_hybridmem_heat(false, 0, &error_abort);
+    for (i = list; i; i = i->next) {
+        print_heat(mon, i->value);
+    }
+    qapi_free_HybridmemHeatList(list);
+}
+
+static void register_commands(void)
+{
+    monitor_register_hmp("hybridmem", true, hmp_info_hybridmem);
+    monitor_register_hmp("hybridmem-heat", true, hmp_info_hybridmem_heat);
+}
+
+type_init(register_commands);

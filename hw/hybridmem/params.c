@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Parameters of an engine: defaults, ranges, QOM properties.
+ *
+ * The struct in force has every member present.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-builtin-visit.h"
+#include "qapi/visitor.h"
+#include "qemu/units.h"
+#include "hw/hybridmem/engine.h"
+
+typedef enum ParamType {
+    PARAM_BOOL,
+    PARAM_UINT32,
+    PARAM_UINT64,
+    PARAM_SIZE,
+    PARAM_NUMBER,
+} ParamType;
+
+typedef struct Param {
+    const char *name;
+    ParamType type;
+    size_t has, value;              /* offsets in HybridmemParameters */
+    double min, max;                /* of numbers; max 0: no limit */
+    const char *description;
+} Param;
+
+#define PARAM(name_, type_, field, min_, max_, text) {          \
+    .name = name_,                                              \
+    .type = type_,                                              \
+    .has = offsetof(HybridmemParameters, has_##field),          \
+    .value = offsetof(HybridmemParameters, field),              \
+    .min = min_,                                                \
+    .max = max_,                                                \
+    .description = text,                                        \
+}
+
+static const Param params[] = {
+    PARAM("enabled", PARAM_BOOL, enabled, 0, 0,
+          "Sample and move"),
+    PARAM("interval", PARAM_UINT32, interval, 10, 3600000,
+          "Milliseconds from one sampling window to the next"),
+    PARAM("window", PARAM_UINT32, window, 1, 3600000,
+          "Milliseconds of each interval during which writes are logged"),
+    PARAM("half-life", PARAM_UINT32, half_life, 10, 86400000,
+          "Milliseconds in which a temperature halves"),
+    PARAM("min-gain", PARAM_NUMBER, min_gain, 0, 1000000,
+          "Page writes that a move must save for each page it writes"),
+    PARAM("max-bandwidth", PARAM_SIZE, max_bandwidth, 0, 0,
+          "Bytes per second that moves may copy; 0: no limit"),
+    PARAM("max-stall", PARAM_UINT32, max_stall, 0, 1000000,
+          "Microseconds per second that moves may hold the guest;"
+          " 0: no limit"),
+    PARAM("max-stop", PARAM_UINT32, max_stop, 0, 1000000,
+          "Microseconds to hold the guest at once; 0: no limit"),
+    PARAM("cmq-lifetime", PARAM_UINT32, cmq_lifetime, 1, 86400000,
+          "Policy cmq: milliseconds without a write before a block sinks"),
+    PARAM("cmq-cork", PARAM_UINT32, cmq_cork, 1, 86400000,
+          "Policy cmq: milliseconds between two plans"),
+    PARAM("cmq-max-pairs", PARAM_UINT32, cmq_max_pairs, 1, 1000000,
+          "Policy cmq: most exchanges in one plan"),
+    PARAM("seed", PARAM_UINT64, seed, 0, 0,
+          "Policy shuffle: start of the random numbers"),
+};
+
+void hm_params_init(HybridmemParameters *p)
+{
+    HmPolicyParams pp;
+    unsigned i;
+
+    hm_policy_params_init(&pp);
+    *p = (HybridmemParameters) {
+        .enabled = true,
+        .has_policy = true,
+        .policy = HYBRIDMEM_POLICY_WRITE_HEAT,
+        .interval = 1000,
+        .window = 250,
+        .half_life = 5000,
+        .min_gain = pp.min_gain,
+        .max_bandwidth = 256 * MiB,
+        .max_stall = 20000,
+        .max_stop = 1000,
+        .cmq_lifetime = pp.cmq_lifetime_ms,
+        .cmq_cork = pp.cmq_cork_ms,
+        .cmq_max_pairs = pp.cmq_max_pairs,
+        .seed = pp.seed,
+    };
+    for (i = 0; i < ARRAY_SIZE(params); i++) {
+        *(bool *)((char *)p + params[i].has) = true;
+    }
+}
+
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p)
+{
+    return (HmPolicyParams) {
+        .min_gain = p->min_gain,
+        .cmq_lifetime_ms = p->cmq_lifetime,
+        .cmq_cork_ms = p->cmq_cork,
+        .cmq_max_pairs = p->cmq_max_pairs,
+        .seed = p->seed,
+    };
+}
+
+static size_t param_size(const Param *d)
+{
+    switch (d->type) {
+    case PARAM_BOOL:
+        return sizeof(bool);
+    case PARAM_UINT32:
+        return sizeof(uint32_t);
+    case PARAM_UINT64:
+    case PARAM_SIZE:
+        return sizeof(uint64_t);
+    case PARAM_NUMBER:
+        return sizeof(double);
+    }
+    g_assert_not_reached();
+}
+
+static bool param_present(const HybridmemParameters *p, const Param *d)
+{
+    return *(const bool *)((const char *)p + d->has);
+}
+
+void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(params); i++) {
+        const Param *d = &params[i];
+
+        if (param_present(from, d)) {
+            memcpy((char *)p + d->value, (const char *)from + d->value,
+                   param_size(d));
+        }
+    }
+    if (from->has_policy) {
+        p->policy = from->policy;
+    }
+}
+
+static bool param_check(const HybridmemParameters *p, const Param *d,
+                        Error **errp)
+{
+    const void *field = (const char *)p + d->value;
+    double value;
+
+    if (d->type == PARAM_UINT32) {
+        value = *(const uint32_t *)field;
+    } else if (d->type == PARAM_NUMBER) {
+        value = *(const double *)field;
+    } else {
+        return true;
+    }
+    /* Written so that NaN fails. */
+    if (value >= d->min && value <= d->max) {
+        return true;
+    }
+    error_setg(errp, "%s=%g is out of range: it must be %.0f to %.0f",
+               d->name, value, d->min, d->max);
+    return false;
+}
+
+bool hm_params_check(const HybridmemParameters *p, Error **errp)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(params); i++) {
+        if (param_present(p, &params[i]) &&
+            !param_check(p, &params[i], errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
+                   Error **errp)
+{
+    if (!hm_params_check(from, errp)) {
+        return false;
+    }
+    qemu_mutex_lock(&hm->lock);
+    hm_params_merge(&hm->params, from);
+    hm->params_changed = true;
+    qemu_cond_broadcast(&hm->wake);
+    qemu_mutex_unlock(&hm->lock);
+    return true;
+}
+
+static bool param_visit(Visitor *v, const char *name, const Param *d,
+                        HybridmemParameters *p, Error **errp)
+{
+    void *field = (char *)p + d->value;
+
+    switch (d->type) {
+    case PARAM_BOOL:
+        return visit_type_bool(v, name, field, errp);
+    case PARAM_UINT32:
+        return visit_type_uint32(v, name, field, errp);
+    case PARAM_UINT64:
+        return visit_type_uint64(v, name, field, errp);
+    case PARAM_SIZE:
+        return visit_type_size(v, name, field, errp);
+    case PARAM_NUMBER:
+        return visit_type_number(v, name, field, errp);
+    }
+    g_assert_not_reached();
+}
+
+static void param_get(Object *obj, Visitor *v, const char *name, void *opaque,
+                      Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    HybridmemParameters p;
+
+    qemu_mutex_lock(&hm->lock);
+    p = hm->params;
+    qemu_mutex_unlock(&hm->lock);
+    param_visit(v, name, opaque, &p, errp);
+}
+
+static void param_set(Object *obj, Visitor *v, const char *name, void *opaque,
+                      Error **errp)
+{
+    HybridmemParameters p = { };
+    const Param *d = opaque;
+
+    if (param_visit(v, name, d, &p, errp)) {
+        *(bool *)((char *)&p + d->has) = true;
+        hm_params_set(HYBRIDMEM(obj), &p, errp);
+    }
+}
+
+static int policy_get(Object *obj, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    int policy;
+
+    qemu_mutex_lock(&hm->lock);
+    policy = hm->params.policy;
+    qemu_mutex_unlock(&hm->lock);
+    return policy;
+}
+
+static void policy_set(Object *obj, int value, Error **errp)
+{
+    HybridmemParameters p = { .has_policy = true, .policy = value };
+
+    hm_params_set(HYBRIDMEM(obj), &p, errp);
+}
+
+void hm_params_class_init(ObjectClass *oc)
+{
+    static const char *const types[] = {
+        [PARAM_BOOL] = "bool",
+        [PARAM_UINT32] = "uint32",
+        [PARAM_UINT64] = "uint64",
+        [PARAM_SIZE] = "size",
+        [PARAM_NUMBER] = "number",
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(params); i++) {
+        object_class_property_add(oc, params[i].name, types[params[i].type],
+                                  param_get, param_set, NULL,
+                                  (void *)&params[i]);
+        object_class_property_set_description(oc, params[i].name,
+                                              params[i].description);
+    }
+    object_class_property_add_enum(oc, "policy", "HybridmemPolicy",
+                                   &HybridmemPolicy_lookup, policy_get,
+                                   policy_set);
+    object_class_property_set_description(oc, "policy",
+        "write-heat, cmq, manual, none, or shuffle (for tests)");
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * memcpy() that survives SIGBUS.
+ *
+ * The handler jumps out if the thread is in a copy of ours, and passes the
+ * signal on otherwise: QEMU's own handler deals with memory errors of the
+ * guest.
+ */
+#include "qemu/osdep.h"
+#include <setjmp.h>
+#include "hw/hybridmem/safe-copy.h"
+
+static __thread sigjmp_buf copy_env;
+static __thread volatile sig_atomic_t copying;
+static struct sigaction next_handler;
+
+static void sigbus_handler(int sig, siginfo_t *info, void *context)
+{
+    if (copying) {
+        copying = false;
+        siglongjmp(copy_env, 1);
+    }
+    if (next_handler.sa_flags & SA_SIGINFO) {
+        next_handler.sa_sigaction(sig, info, context);
+    } else if (next_handler.sa_handler != SIG_DFL &&
+               next_handler.sa_handler != SIG_IGN) {
+        next_handler.sa_handler(sig);
+    } else {
+        signal(SIGBUS, SIG_DFL);
+        raise(SIGBUS);
+    }
+}
+
+bool hm_safe_copy(void *dst, const void *src, size_t len)
+{
+    /* No signal mask is saved: SA_NODEFER keeps SIGBUS open. */
+    if (sigsetjmp(copy_env, 0)) {
+        return false;
+    }
+    copying = true;
+    memcpy(dst, src, len);
+    /* The copy may fault up to its end. */
+    __asm__ volatile("" : : : "memory");
+    copying = false;
+    return true;
+}
+
+void hm_safe_copy_init(void)
+{
+    struct sigaction act = {
+        .sa_sigaction = sigbus_handler,
+        .sa_flags = SA_SIGINFO | SA_NODEFER,
+    };
+    struct sigaction old;
+
+    sigemptyset(&act.sa_mask);
+    if (sigaction(SIGBUS, NULL, &old) == 0 &&
+        !((old.sa_flags & SA_SIGINFO) &&
+          old.sa_sigaction == sigbus_handler)) {
+        next_handler = old;
+        sigaction(SIGBUS, &act, NULL);
+    }
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Counters.  The schema says what each of them means.
+ */
+#include "qemu/osdep.h"
+#include "qemu/host-utils.h"
+#include "hw/hybridmem/engine.h"
+
+/* Pages of the last window, by the tier in which they lay. */
+static void count_window(const Hybridmem *hm, uint64_t dirty[HM_TIER__MAX])
+{
+    uint64_t words = BITS_TO_LONGS(hm->pages), i;
+
+    memset(dirty, 0, sizeof(*dirty) * HM_TIER__MAX);
+    for (i = 0; i < words; i++) {
+        unsigned long word = hm->dirty[i];
+
+        while (word) {
+            uint64_t page = i * BITS_PER_LONG + ctzl(word);
+
+            dirty[hm_frames_tier_of(hm->frames,
+                                    page / hm->pages_per_block)]++;
+            word &= word - 1;
+        }
+    }
+}
+
+void hm_stats_window(Hybridmem *hm)
+{
+    uint64_t dirty[HM_TIER__MAX];
+
+    count_window(hm, dirty);
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.windows++;
+    memcpy(hm->stats.window_dirty, dirty, sizeof(dirty));
+    hm->stats.dirty_pages += dirty[HM_TIER_DRAM] + dirty[HM_TIER_NVM];
+    hm->stats.nvm_dirty_pages += dirty[HM_TIER_NVM];
+    qemu_mutex_unlock(&hm->lock);
+}
+
+static unsigned stall_bucket(uint64_t ns)
+{
+    uint64_t us = ns / 1000;
+
+    return us ? MIN(63 - clz64(us), HM_STALL_BUCKETS - 1) : 0;
+}
+
+void hm_stats_batch(Hybridmem *hm, const HmBatch *b)
+{
+    HmStats *s = &hm->stats;
+    unsigned i;
+
+    qemu_mutex_lock(&hm->lock);
+    for (i = HM_MOVE_DONE + 1; i < HM_MOVE__MAX; i++) {
+        s->skipped[i] += b->results[i];
+    }
+    s->done += b->results[HM_MOVE_DONE];
+    if (b->stall_ns) {
+        s->batches++;
+        s->stall_ns += b->stall_ns;
+        s->stall_ns_max = MAX(s->stall_ns_max, b->stall_ns);
+        s->stall_histogram[stall_bucket(b->stall_ns)]++;
+    }
+    hm->mappings = hm_frames_mappings(hm->frames);
+    qemu_mutex_unlock(&hm->lock);
+}
+
+void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling)
+{
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.bql_ns += ns;
+    hm->stats.bql_ns_max = MAX(hm->stats.bql_ns_max, ns);
+    if (sampling) {
+        hm->stats.sample_ns += ns;
+    }
+    qemu_mutex_unlock(&hm->lock);
+}
+
+HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX])
+{
+    HybridmemSkipped *s = g_new0(HybridmemSkipped, 1);
+
+    s->pinned = results[HM_MOVE_PINNED];
+    s->busy = results[HM_MOVE_BUSY];
+    s->budget = results[HM_MOVE_BUDGET];
+    s->map_limit = results[HM_MOVE_MAP_LIMIT];
+    s->stale = results[HM_MOVE_STALE];
+    s->failed = results[HM_MOVE_FAILED];
+    return s;
+}
+
+static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
+{
+    HybridmemCounters *c = g_new0(HybridmemCounters, 1);
+    uint64_t block = hm->block_size;
+    int i;
+
+    c->windows = s->windows;
+    c->windows_lost = s->windows_lost;
+    c->dirty_pages = s->dirty_pages;
+    c->nvm_dirty_pages = s->nvm_dirty_pages;
+    c->window_dirty_pages = s->window_dirty[HM_TIER_DRAM] +
+                            s->window_dirty[HM_TIER_NVM];
+    c->window_nvm_dirty_pages = s->window_dirty[HM_TIER_NVM];
+    c->moves_planned = s->planned;
+    c->moves_done = s->done;
+    c->blocks_moved = s->blocks_moved;
+    c->moved_pages = s->blocks_moved * hm->pages_per_block;
+    c->promoted_bytes = s->promoted_blocks * block;
+    c->demoted_bytes = s->demoted_blocks * block;
+    c->moved_back = s->moved_back;
+    c->nvm_written_bytes = s->nvm_written_blocks * block;
+    c->skipped = hm_stats_skipped(s->skipped);
+    c->batches = s->batches;
+    c->stall_ns_total = s->stall_ns;
+    c->stall_ns_max = s->stall_ns_max;
+    for (i = HM_STALL_BUCKETS - 1; i >= 0; i--) {
+        QAPI_LIST_PREPEND(c->stall_histogram, s->stall_histogram[i]);
+    }
+    c->sample_ns = s->sample_ns;
+    c->plan_ns = s->plan_ns;
+    c->bql_ns_total = s->bql_ns;
+    c->bql_ns_max = s->bql_ns_max;
+    return c;
+}
+
+static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
+{
+    HybridmemTierInfoList *list = NULL, **tail = &list;
+    int t;
+
+    for (t = 0; t < HM_TIER__MAX; t++) {
+        HybridmemTierInfo *info = g_new0(HybridmemTierInfo, 1);
+
+        info->tier = t == HM_TIER_DRAM ? HYBRIDMEM_TIER_DRAM :
+                     HYBRIDMEM_TIER_NVM;
+        info->size = hm_frames_tier_blocks(hm->frames, t) * hm->block_size;
+        info->window_dirty_pages = s->window_dirty[t];
+        QAPI_LIST_APPEND(tail, info);
+    }
+    return list;
+}
+
+HybridmemInfo *hm_stats_info(Hybridmem *hm)
+{
+    HybridmemInfo *info = g_new0(HybridmemInfo, 1);
+    uint32_t inhibitors = hm_engine_inhibitors(hm);
+    HmStats s;
+
+    info->parameters = g_new(HybridmemParameters, 1);
+    qemu_mutex_lock(&hm->lock);
+    s = hm->stats;
+    *info->parameters = hm->params;
+    info->mappings = hm->mappings;
+    info->metadata_bytes = hm->core_bytes;
+    info->last_error = g_strdup(hm->last_error);
+    qemu_mutex_unlock(&hm->lock);
+
+    info->id = g_strdup(hm->id);
+    info->memdev = g_strdup(hm->memdev);
+    info->state = !info->parameters->enabled ? HYBRIDMEM_STATE_DISABLED :
+                  inhibitors ? HYBRIDMEM_STATE_INHIBITED :
+                  HYBRIDMEM_STATE_RUNNING;
+    if (info->state == HYBRIDMEM_STATE_INHIBITED) {
+        info->inhibitors = hm_engine_inhibitor_list(inhibitors);
+    }
+    info->policy = info->parameters->policy;
+    info->block_size = hm->block_size;
+    info->map_limit = hm->map_limit;
+    info->tiers = tiers(hm, &s);
+    info->counters = counters(hm, &s);
+    return info;
+}

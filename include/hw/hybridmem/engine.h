@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine: the -object hybridmem, its thread, and what they share.
+ *
+ * Two threads touch an engine.  The main loop (under the BQL) does what
+ * QEMU allows only there: reading the dirty log, holding the guest, QMP.
+ * The engine's own thread does the rest, and never takes the BQL: when it
+ * needs the main loop it sends it a function and waits (hm_call_main()).
+ * While the function runs, the engine's thread stands still, so the core
+ * (frames, heat, policy) belongs to whichever of the two is running it.
+ */
+#ifndef HW_HYBRIDMEM_ENGINE_H
+#define HW_HYBRIDMEM_ENGINE_H
+
+#include "qemu/thread.h"
+#include "qemu/queue.h"
+#include "qapi/qapi-types-hybridmem.h"
+#include "hw/hybridmem/container.h"
+#include "hw/hybridmem/frames.h"
+#include "hw/hybridmem/heat.h"
+#include "hw/hybridmem/mover.h"
+#include "hw/hybridmem/policy.h"
+#include "hw/hybridmem/sampler.h"
+
+#define TYPE_HYBRIDMEM "hybridmem"
+OBJECT_DECLARE_SIMPLE_TYPE(Hybridmem, HYBRIDMEM)
+
+#define HM_STALL_BUCKETS 20
+
+/* Most moves in one plan. */
+#define HM_ENGINE_PLAN_MAX 65536
+
+/* The counters of HybridmemCounters; see the schema for what they mean. */
+typedef struct HmStats {
+    uint64_t windows, windows_lost;
+    uint64_t dirty_pages, nvm_dirty_pages;
+    uint64_t window_dirty[HM_TIER__MAX];
+    uint64_t planned, done, blocks_moved;
+    uint64_t promoted_blocks, demoted_blocks, nvm_written_blocks, moved_back;
+    uint64_t skipped[HM_MOVE__MAX];
+    uint64_t batches, stall_ns, stall_ns_max;
+    uint64_t stall_histogram[HM_STALL_BUCKETS];
+    uint64_t sample_ns, plan_ns, bql_ns, bql_ns_max;
+} HmStats;
+
+typedef enum HmRequestKind {
+    HM_REQUEST_SWAP,
+    HM_REQUEST_REBALANCE,
+    HM_REQUEST_HEAT,
+} HmRequestKind;
+
+/*
+ * What QMP asks of the engine's thread.  Owned by who sends it; @finished
+ * is called in the main loop, with @cancelled set if the engine ended first.
+ */
+typedef struct HmRequest HmRequest;
+struct HmRequest {
+    HmRequestKind kind;
+    /* swap */
+    HmMove *moves;
+    size_t n_moves;
+    uint64_t results[HM_MOVE__MAX];
+    /* heat */
+    uint32_t buckets;
+    HybridmemHeat *heat;
+
+    bool cancelled;
+    void (*finished)(HmRequest *rq);
+    void *opaque;
+    QSIMPLEQ_ENTRY(HmRequest) next;
+};
+
+/* Moves to carry out; the engine's thread makes it, the main loop works. */
+typedef struct HmBatch {
+    const HmMove *moves;
+    size_t n;
+    bool any_tier;              /* asked for by a person, not by a policy */
+    bool inhibited;             /* out: nothing was done */
+    size_t taken;               /* out: moves looked at, from the first */
+    uint64_t results[HM_MOVE__MAX];     /* out: of those */
+    HmMoveResult *each;         /* out: of each of those */
+    uint64_t stall_ns;          /* out */
+    uint64_t copied_bytes;      /* out */
+    uint64_t limit_ns;          /* stop after this time; 0: no limit */
+} HmBatch;
+
+struct Hybridmem {
+    Object parent_obj;
+
+    /* Options; fixed once the engine has started. */
+    char *memdev;
+    uint64_t block_size;
+
+    char *id;
+    HmContainer *container;     /* referenced from complete to the end */
+    bool attached;              /* the container knows us */
+    Notifier machine_done;
+    bool started;
+
+    /* The core: the engine's thread, or the main loop in a call from it. */
+    HmFrames *frames;
+    HmHeat *heat;
+    HmPolicy *policy;
+    HmRemap remap;
+    HmSampler *sampler;
+    uint64_t map_limit;
+    uint64_t pages, page_size;
+    uint32_t pages_per_block;
+    unsigned long *dirty;       /* of the last window, by page */
+    GArray *just_moved;         /* uint32_t blocks, since the last window */
+    GHashTable *demoted;        /* block -> number of the window */
+    HmMove *plan;
+    int64_t budget_at_ns;       /* when the tokens were last filled up */
+    double bandwidth_tokens;    /* bytes that may be copied */
+    double stall_tokens;        /* ns that the guest may be held */
+    int64_t observed_at_ns;
+    HmBatch *batch;             /* of the call that is going on */
+    bool sample_done;
+    uint32_t inhibitors;        /* bit set of HybridmemInhibitor */
+    bool log_is_on;
+    bool planning;              /* @plan is in use */
+
+    QemuThread thread;
+    QEMUBH *call_bh, *finish_bh;
+
+    QemuMutex lock;
+    QemuCond wake;
+    /* Guarded by @lock. */
+    bool quit;
+    void (*call)(Hybridmem *hm);
+    bool call_running;          /* in the main loop, with the core */
+    bool serving;               /* the thread uses the core meanwhile */
+    HybridmemParameters params; /* all present */
+    bool params_changed;
+    QSIMPLEQ_HEAD(, HmRequest) requests, finished;
+    HmStats stats;
+    HybridmemState state;       /* as last announced */
+    uint64_t mappings, core_bytes;
+    char *last_error;
+    int64_t error_event_ns;
+};
+
+/* --- params.c: parameters, as QAPI, QOM and C see them ----------------- */
+
+void hm_params_init(HybridmemParameters *p);
+/* Takes from @from what is present there. */
+void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from);
+bool hm_params_check(const HybridmemParameters *p, Error **errp);
+/* Check, then all or nothing; any thread. */
+bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
+                   Error **errp);
+void hm_params_class_init(ObjectClass *oc);
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p);
+
+/* --- engine.c: the thread ---------------------------------------------- */
+
+/* Main loop.  Starts and stops the thread; stop also ends all requests. */
+void hm_engine_start_thread(Hybridmem *hm);
+void hm_engine_stop_thread(Hybridmem *hm);
+/* Main loop. */
+void hm_engine_submit(Hybridmem *hm, HmRequest *rq);
+
+/* --- relocate.c: one batch, in the main loop --------------------------- */
+
+/* Carries out hm->batch. */
+void hm_relocate(Hybridmem *hm);
+
+/* --- hybridmem.c: the object ------------------------------------------- */
+
+/* For a container that no hybridmem names.  True if there is nothing to do. */
+bool hm_engine_attach_default(HmContainer *c, Error **errp);
+/* By id, or the only one if @id is NULL. */
+Hybridmem *hm_engine_find(const char *id, Error **errp);
+void hm_engine_foreach(void (*fn)(Hybridmem *hm, void *opaque), void *opaque);
+/* Main loop, BQL: what keeps it from working now. */
+uint32_t hm_engine_inhibitors(Hybridmem *hm);
+HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits);
+
+/* --- stats.c: counters ------------------------------------------------- */
+
+/* All take hm->lock themselves. */
+void hm_stats_window(Hybridmem *hm);
+void hm_stats_batch(Hybridmem *hm, const HmBatch *b);
+void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling);
+HybridmemInfo *hm_stats_info(Hybridmem *hm);
+HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX]);
+
+/* --- hooks.c ----------------------------------------------------------- */
+
+void hm_hooks_add_container(HmContainer *c);
+void hm_hooks_del_container(HmContainer *c);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The remap mover: carries out one cycle (frames.h) on memory that nobody
+ * else writes meanwhile.  It neither decides nor holds the guest; hold.h
+ * does the latter.
+ *
+ * A block's bytes are copied into the frame that it gets, through the
+ * present mappings, then the frames are mapped at their new addresses.
+ * Every step can fail, and every failure is undone: contents and mappings
+ * are as before.  If even the undoing fails, HmRemap.broken is set: the
+ * address range has no valid mapping, and the guest must not run again.
+ *
+ * Not thread-safe.  Knows nothing of QEMU; all side effects go through ops.
+ */
+#ifndef HW_HYBRIDMEM_MOVER_H
+#define HW_HYBRIDMEM_MOVER_H
+
+#include <sys/types.h>
+#include "hw/hybridmem/frames.h"
+
+typedef struct HmRemapOps {
+    /* As mmap(2) with MAP_SHARED | MAP_FIXED; 0, or an errno. */
+    int (*map)(void *addr, size_t len, int fd, uint64_t fd_offset);
+    /* As madvise(2); the result does not matter. */
+    void (*advise)(void *addr, size_t len, int advice);
+    /* memcpy(); false if an address could not be accessed (SIGBUS). */
+    bool (*copy)(void *dst, const void *src, size_t len);
+} HmRemapOps;
+
+/* The system's own. */
+extern const HmRemapOps hm_remap_system_ops;
+
+/* Where the frames of an extent lie; same order as the extents. */
+typedef struct HmRemapFile {
+    int fd;
+    uint64_t fd_offset;         /* of the extent's first frame, bytes */
+} HmRemapFile;
+
+typedef struct HmRemap {
+    const HmRemapOps *ops;
+    uint8_t *host;              /* where block 0 is mapped */
+    size_t block_size;
+    HmRemapFile *files;
+    int advice;                 /* to give each new mapping; or -1 */
+    uint8_t *buffer;            /* one block */
+    bool broken;                /* see above */
+    const char *error;          /* what failed last; static */
+    int error_errno;            /* or 0 */
+} HmRemap;
+
+void hm_remap_init(HmRemap *m, const HmRemapOps *ops, void *host,
+                   size_t block_size, const HmRemapFile *files,
+                   unsigned n_files, int advice);
+void hm_remap_destroy(HmRemap *m);
+
+/*
+ * Carries out @cycle.  @frames says where the blocks lie; on HM_MOVE_DONE
+ * the caller must record it with hm_frames_apply().  HM_MOVE_FAILED: nothing
+ * has changed, and m->error says why.  HM_MOVE_MAP_LIMIT: likewise, because
+ * the kernel refused another mapping.
+ */
+HmMoveResult hm_remap_cycle(HmRemap *m, const HmFrames *frames,
+                            const HmCycle *cycle);
+
+#endif
