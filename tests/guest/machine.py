@@ -2,6 +2,7 @@
 """A QEMU process: its QMP socket, its serial console, its end."""
 
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -115,19 +116,34 @@ class Qmp:
             self.events.append(message)
 
 
+def claim(directory, name):
+    """The log NAME.log, or NAME-2.log if another process writes that."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 100):
+        suffix = f"-{number}" if number > 1 else ""
+        log = open(directory / f"{name}{suffix}.log", "ab")
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.close()
+            continue
+        log.truncate(0)
+        return log
+    raise GuestError(f"too many guests called {name} run")
+
+
 class Machine:
     """QEMU with `args`, a QMP socket, and a serial console that is written
     to a file.  Use as a context manager: the process ends with the block."""
 
     def __init__(self, binary, args, name="vm", directory=None):
         self.name = name
-        self.directory = pathlib.Path(directory or BUILD / "run")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.serial = self.directory / f"{name}.serial"
-        self.log = self.directory / f"{name}.log"
+        self.lock = claim(pathlib.Path(directory or BUILD / "run"), name)
+        self.log = pathlib.Path(self.lock.name)
+        self.serial = self.log.with_suffix(".serial")
+        self.serial.write_bytes(b"")
         self.read_to = 0
         self.started = time.monotonic()
-        self.serial.write_bytes(b"")
         ours, theirs = socket.socketpair()
         self.command_line = [
             str(binary), *map(str, args),
@@ -135,11 +151,10 @@ class Machine:
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}",
             "-mon", "chardev=qmp,mode=control",
             "-serial", f"file:{self.serial}"]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                self.command_line, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, pass_fds=[theirs.fileno()],
-                preexec_fn=die_with_parent)
+        self.process = subprocess.Popen(
+            self.command_line, stdin=subprocess.DEVNULL, stdout=self.lock,
+            stderr=self.lock, pass_fds=[theirs.fileno()],
+            preexec_fn=die_with_parent)
         theirs.close()
         self.socket = ours
         self.monitor = Qmp(ours)
@@ -150,10 +165,11 @@ class Machine:
             raise GuestError(self._died(str(e))) from e
 
     def _died(self, what):
-        """QEMU's last word; an assertion is not one."""
+        """QEMU's last message; hints and assertions are none."""
+        program = os.path.basename(self.command_line[0])
         log = self.log.read_text(errors="replace")
         said = [line for line in log.splitlines()
-                if line and "Assertion" not in line]
+                if line.startswith(program) and "Assertion" not in line]
         return f"{self.name}: {said[-1] if said else what}"
 
     def qmp(self, command, timeout=60, **arguments):
@@ -213,6 +229,7 @@ class Machine:
                 self.process.kill()
                 self.process.wait()
         self.socket.close()
+        self.lock.close()
 
     def __enter__(self):
         return self
