@@ -211,34 +211,16 @@ static bool engine_start(Hybridmem *hm, Error **errp)
     return true;
 }
 
-static void machine_done(Notifier *n, void *unused)
-{
-    Hybridmem *hm = container_of(n, Hybridmem, machine_done);
-    Error *err = NULL;
-
-    if (!engine_start(hm, &err)) {
-        error_report_err(err);
-        exit(EXIT_FAILURE);
-    }
-}
-
 static HmContainer *find_container(Hybridmem *hm, Error **errp)
 {
     bool ambiguous = false;
     Object *o;
 
-    if (!hm->memdev) {
-        error_setg(errp, "'%s' needs memdev=, the id of a"
-                   " memory-backend-container", hm->id);
-        return NULL;
-    }
     o = object_resolve_path_type(hm->memdev, TYPE_MEMORY_BACKEND, &ambiguous);
     if (!o) {
         error_setg(errp, "memdev=%s of '%s' is %s", hm->memdev, hm->id,
                    ambiguous ? "ambiguous" : "not the id of a memory"
                    " backend");
-        error_append_hint(errp, "The backend must stand before the hybridmem"
-                          " object on the command line\n");
         return NULL;
     }
     if (!object_dynamic_cast(o, TYPE_MEMORY_BACKEND_CONTAINER)) {
@@ -250,14 +232,52 @@ static HmContainer *find_container(Hybridmem *hm, Error **errp)
     return MEMORY_BACKEND_CONTAINER(o);
 }
 
+static bool engine_attach(Hybridmem *hm, Error **errp)
+{
+    HmContainer *c = find_container(hm, errp);
+
+    if (!c) {
+        return false;
+    }
+    if (c->engine) {
+        error_setg(errp, "memdev=%s of '%s' has an engine already: '%s'",
+                   hm->memdev, hm->id,
+                   object_get_canonical_path_component(c->engine));
+        return false;
+    }
+    hm->container = c;
+    object_ref(OBJECT(c));
+    if (!engine_start(hm, errp)) {
+        return false;
+    }
+    c->engine = OBJECT(hm);
+    hm->attached = true;
+    return true;
+}
+
+static void machine_done(Notifier *n, void *unused)
+{
+    Hybridmem *hm = container_of(n, Hybridmem, machine_done);
+    Error *err = NULL;
+
+    if (!engine_attach(hm, &err)) {
+        error_report_err(err);
+        exit(EXIT_FAILURE);
+    }
+}
+
+/*
+ * On the command line QEMU makes memory backends later than this object, so
+ * the container is looked up when the machine is complete.
+ */
 static void hybridmem_complete(UserCreatable *uc, Error **errp)
 {
     Hybridmem *hm = HYBRIDMEM(uc);
-    HmContainer *c;
 
     hm->id = g_strdup(object_get_canonical_path_component(OBJECT(hm)));
-    c = find_container(hm, errp);
-    if (!c) {
+    if (!hm->memdev) {
+        error_setg(errp, "'%s' needs memdev=, the id of a"
+                   " memory-backend-container", hm->id);
         return;
     }
     if (replay_mode != REPLAY_MODE_NONE) {
@@ -265,36 +285,35 @@ static void hybridmem_complete(UserCreatable *uc, Error **errp)
                    " (-icount rr=)", hm->id);
         return;
     }
-    if (c->engine) {
-        error_setg(errp, "memdev=%s of '%s' has an engine already: '%s'",
-                   hm->memdev, hm->id,
-                   object_get_canonical_path_component(c->engine));
-        return;
-    }
-    hm->container = c;
-    object_ref(OBJECT(c));
     if (phase_check(PHASE_MACHINE_READY)) {
-        if (!engine_start(hm, errp)) {
-            return;
-        }
+        engine_attach(hm, errp);
     } else {
         hm->machine_done.notify = machine_done;
         qemu_add_machine_init_done_notifier(&hm->machine_done);
     }
-    c->engine = OBJECT(hm);
-    hm->attached = true;
+}
+
+static int names_container(Object *obj, void *opaque)
+{
+    Hybridmem *hm = (Hybridmem *)object_dynamic_cast(obj, TYPE_HYBRIDMEM);
+
+    return hm && hm->memdev &&
+           object_resolve_path_type(hm->memdev, TYPE_MEMORY_BACKEND,
+                                    NULL) == opaque;
 }
 
 bool hm_engine_attach_default(HmContainer *c, Error **errp)
 {
+    Object *root = object_get_objects_root();
     const char *id = object_get_canonical_path_component(OBJECT(c));
     g_autofree char *engine_id = g_strdup_printf("%s-hybridmem", id);
 
-    if (!c->rebalance || c->engine || replay_mode != REPLAY_MODE_NONE) {
+    if (!c->rebalance || replay_mode != REPLAY_MODE_NONE ||
+        object_child_foreach(root, names_container, c)) {
         return true;
     }
-    return object_new_with_props(TYPE_HYBRIDMEM, object_get_objects_root(),
-                                 engine_id, errp, "memdev", id, NULL) != NULL;
+    return object_new_with_props(TYPE_HYBRIDMEM, root, engine_id, errp,
+                                 "memdev", id, NULL) != NULL;
 }
 
 uint32_t hm_engine_inhibitors(Hybridmem *hm)
@@ -306,6 +325,10 @@ uint32_t hm_engine_inhibitors(Hybridmem *hm)
     }
     if (migration_is_running()) {
         bits |= BIT(HYBRIDMEM_INHIBITOR_MIGRATION);
+    }
+    if (global_dirty_tracking & (GLOBAL_DIRTY_DIRTY_RATE |
+                                 GLOBAL_DIRTY_LIMIT)) {
+        bits |= BIT(HYBRIDMEM_INHIBITOR_DIRTY_RATE);
     }
     return bits;
 }
@@ -384,7 +407,7 @@ Hybridmem *hm_engine_find(const char *id, Error **errp)
 /* One predicate for "too late to change". */
 static bool is_complete(Object *obj, const char *name, Error **errp)
 {
-    if (!HYBRIDMEM(obj)->container) {
+    if (!HYBRIDMEM(obj)->id) {
         return false;
     }
     error_setg(errp, "cannot change property '%s' of hybridmem '%s': it is"
