@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A policy makes a plan from heat, placement and elapsed time: a list of
+ * moves, most worthwhile first.  Pure: no clock, no lock, no I/O, no QEMU.
+ *
+ * To add one: a new file policy-NAME.c that defines a const HmPolicyOps, a
+ * line in policy.c's table, and a name in qapi/hybridmem.json.
+ */
+#ifndef HW_HYBRIDMEM_POLICY_H
+#define HW_HYBRIDMEM_POLICY_H
+
+#include "hw/hybridmem/types.h"
+#include "hw/hybridmem/frames.h"
+#include "hw/hybridmem/heat.h"
+
+/* Every parameter of every policy; each policy reads what it needs. */
+typedef struct HmPolicyParams {
+    double min_gain;            /* write-heat: page writes that a move must
+                                 * save, in 1.44 half-lives, per page that
+                                 * it copies into nvm; >= 0 */
+    uint64_t map_limit;         /* write-heat: that of the mover, to know
+                                 * what a move copies; 0: none */
+    uint64_t cmq_lifetime_ms;   /* cmq: idle time before a level is lost */
+    uint64_t cmq_cork_ms;       /* cmq: time between two plans */
+    uint32_t cmq_max_pairs;     /* cmq: most pairs in one plan */
+    uint64_t seed;              /* shuffle: of its random numbers */
+} HmPolicyParams;
+
+/* The defaults, also those of the QAPI schema. */
+void hm_policy_params_init(HmPolicyParams *p);
+
+typedef struct HmPolicy HmPolicy;
+typedef struct HmPolicyOps HmPolicyOps;
+
+/* First member of every policy's own struct. */
+struct HmPolicy {
+    const HmPolicyOps *ops;
+    const HmFrames *frames;     /* read only; owned by the engine */
+    const HmHeat *heat;         /* read only; owned by the engine */
+    HmPolicyParams params;
+};
+
+struct HmPolicyOps {
+    const char *name;
+
+    /* Plans again at once when a plan is carried out, without a window. */
+    bool continuous;
+
+    /* Never plans; lets the engine sample only when it is asked to. */
+    bool passive;
+
+    /* Allocates; the caller has filled nothing, hm_policy_new() does. */
+    HmPolicy *(*create)(const HmFrames *frames, const HmHeat *heat);
+
+    void (*destroy)(HmPolicy *p);
+
+    /*
+     * One window has ended and @p->heat already knows it.  @dirty as for
+     * hm_heat_window().  @elapsed_ms since the last call.  May be NULL.
+     */
+    void (*observe)(HmPolicy *p, const unsigned long *dirty,
+                    uint64_t elapsed_ms);
+
+    /*
+     * Writes at most @max moves to @plan, most worthwhile first; no block
+     * appears twice.  Returns their number.  May be NULL.  Must take no
+     * longer than is needed to look at the candidates: no walk over all
+     * blocks.
+     */
+    size_t (*plan)(HmPolicy *p, HmMove *plan, size_t max);
+
+    /*
+     * A planned move was carried out, or not; every planned move is told,
+     * and those made by others (manual ones) may be.  Frames are up to date.
+     * May be NULL.
+     */
+    void (*moved)(HmPolicy *p, const HmMove *move, HmMoveResult result);
+
+    /* Parameters in @p->params have changed.  May be NULL. */
+    void (*params_changed)(HmPolicy *p);
+
+    /* Bytes of its own metadata. */
+    size_t (*bytes)(const HmPolicy *p);
+};
+
+/* NULL if there is none of that name. */
+const HmPolicyOps *hm_policy_find(const char *name);
+/* The i-th, or NULL past the last: for help texts and tests. */
+const HmPolicyOps *hm_policy_nth(unsigned i);
+
+HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
+                        const HmHeat *heat, const HmPolicyParams *params);
+void hm_policy_free(HmPolicy *p);
+void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params);
+void hm_policy_observe(HmPolicy *p, const unsigned long *dirty,
+                       uint64_t elapsed_ms);
+size_t hm_policy_plan(HmPolicy *p, HmMove *plan, size_t max);
+void hm_policy_moved(HmPolicy *p, const HmMove *move, HmMoveResult result);
+size_t hm_policy_bytes(const HmPolicy *p);
+
+#endif

@@ -1,0 +1,1030 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Unit tests for the hybridmem policies: tables, contracts, simulations.
+ */
+#include "qemu/osdep.h"
+#include <math.h>
+#include "qemu/bitops.h"
+#include "hw/hybridmem/policy.h"
+
+/* -- A small engine without QEMU ------------------------------------- */
+
+typedef struct Sim {
+    HmFrames *frames;
+    HmHeat *heat;
+    HmPolicy *policy;
+    HmPolicyParams params;
+    uint32_t blocks;
+    uint32_t dram;
+    uint32_t ppb;
+    size_t words;
+    unsigned long *dirty;       /* what the guest wrote in the window */
+    unsigned long *seen;        /* the same without what just moved */
+    uint8_t *moved;             /* block moved after the last window */
+    HmMove *plan;
+    size_t max;
+    uint64_t rng;
+    HmMoveResult result;        /* DONE, or how every move fails */
+    /* of the last window */
+    uint64_t writes;
+    uint64_t dram_writes;
+    size_t moves;
+    size_t planned;
+} Sim;
+
+static uint64_t rnd(Sim *s)
+{
+    s->rng ^= s->rng << 13;
+    s->rng ^= s->rng >> 7;
+    s->rng ^= s->rng << 17;
+    return s->rng;
+}
+
+static double rnd01(Sim *s)
+{
+    return (rnd(s) >> 11) * 0x1p-53;
+}
+
+/* dram first, as RAMinate has it.  Windows are told with sim_window(). */
+static void sim_init(Sim *s, const char *policy, uint32_t dram, uint32_t nvm,
+                     uint32_t ppb, uint64_t half_life_ms)
+{
+    HmExtent ext[] = {
+        { 0, dram, HM_TIER_DRAM, true },
+        { dram, nvm, HM_TIER_NVM, true },
+    };
+
+    memset(s, 0, sizeof(*s));
+    s->dram = dram;
+    s->blocks = dram + nvm;
+    s->ppb = ppb;
+    s->frames = hm_frames_new(ext, 2);
+    s->heat = hm_heat_new((uint64_t)s->blocks * ppb, ppb, half_life_ms);
+    hm_policy_params_init(&s->params);
+    s->policy = hm_policy_new(hm_policy_find(policy), s->frames, s->heat,
+                              &s->params);
+    s->words = BITS_TO_LONGS((uint64_t)s->blocks * ppb);
+    s->dirty = g_new0(unsigned long, s->words);
+    s->seen = g_new0(unsigned long, s->words);
+    s->moved = g_new0(uint8_t, s->blocks);
+    s->max = s->blocks;
+    s->plan = g_new0(HmMove, s->max);
+    s->rng = 88172645463325252ull;
+}
+
+static void sim_end(Sim *s)
+{
+    const char *why;
+
+    g_assert_true(hm_frames_verify(s->frames, &why));
+    hm_policy_free(s->policy);
+    hm_heat_free(s->heat);
+    hm_frames_free(s->frames);
+    g_free(s->dirty);
+    g_free(s->seen);
+    g_free(s->moved);
+    g_free(s->plan);
+}
+
+static void clear_window(Sim *s)
+{
+    memset(s->dirty, 0, s->words * sizeof(long));
+}
+
+static void write_page(Sim *s, uint64_t page)
+{
+    set_bit(page, s->dirty);
+}
+
+static void write_block(Sim *s, uint32_t block)
+{
+    for (uint32_t i = 0; i < s->ppb; i++) {
+        write_page(s, (uint64_t)block * s->ppb + i);
+    }
+}
+
+static void check_plan(Sim *s, size_t n)
+{
+    g_autofree uint8_t *named = g_new0(uint8_t, s->blocks);
+
+    g_assert_cmpuint(n, <=, s->max);
+    for (size_t i = 0; i < n; i++) {
+        const HmMove *m = &s->plan[i];
+
+        g_assert_cmpuint(m->promote, <, s->blocks);
+        g_assert_cmpuint(m->demote, <, s->blocks);
+        g_assert_cmpint(hm_frames_tier_of(s->frames, m->promote), ==,
+                        HM_TIER_NVM);
+        g_assert_cmpint(hm_frames_tier_of(s->frames, m->demote), ==,
+                        HM_TIER_DRAM);
+        g_assert_false(named[m->promote] || named[m->demote]);
+        named[m->promote] = named[m->demote] = 1;
+    }
+}
+
+static void carry_out(Sim *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const HmMove *m = &s->plan[i];
+        HmMoveResult r = s->result;
+        HmCycle c;
+
+        if (r == HM_MOVE_DONE) {
+            r = hm_frames_plan_cycle(s->frames, m->promote, m->demote,
+                                     s->params.map_limit, &c);
+        }
+        if (r == HM_MOVE_DONE) {
+            hm_frames_apply(s->frames, &c);
+            for (unsigned j = 0; j < c.n; j++) {
+                s->moved[c.block[j]] = 1;
+            }
+            s->moves++;
+        }
+        hm_policy_moved(s->policy, m, r);
+    }
+}
+
+/* Ends the window whose writes are in @s->dirty. */
+static void sim_window(Sim *s, uint64_t elapsed_ms)
+{
+    size_t n;
+
+    s->writes = s->dram_writes = s->moves = 0;
+    memcpy(s->seen, s->dirty, s->words * sizeof(long));
+    for (uint32_t b = 0; b < s->blocks; b++) {
+        bool in_dram = hm_frames_tier_of(s->frames, b) == HM_TIER_DRAM;
+
+        for (uint32_t i = 0; i < s->ppb; i++) {
+            uint64_t page = (uint64_t)b * s->ppb + i;
+
+            if (test_bit(page, s->dirty)) {
+                s->writes++;
+                s->dram_writes += in_dram;
+            }
+            if (s->moved[b]) {
+                clear_bit(page, s->seen);
+            }
+        }
+    }
+    memset(s->moved, 0, s->blocks);
+    hm_heat_window(s->heat, s->seen, elapsed_ms);
+    hm_policy_observe(s->policy, s->seen, elapsed_ms);
+    n = hm_policy_plan(s->policy, s->plan, s->max);
+    check_plan(s, n);
+    s->planned = n;
+    carry_out(s, n);
+    clear_window(s);
+}
+
+
+static void set_params(Sim *s)
+{
+    hm_policy_set_params(s->policy, &s->params);
+}
+
+static double hits(const Sim *s)
+{
+    return s->writes ? (double)s->dram_writes / s->writes : 1;
+}
+
+/* -- The table ------------------------------------------------------- */
+
+static void test_table(void)
+{
+    static const struct {
+        const char *name;
+        bool continuous, passive;
+    } want[] = {
+        { "write-heat", false, false }, { "cmq", false, false },
+        { "manual", false, true }, { "none", false, true },
+        { "shuffle", true, false },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {
+        const HmPolicyOps *ops = hm_policy_nth(i);
+
+        g_assert_nonnull(ops);
+        g_assert_cmpstr(ops->name, ==, want[i].name);
+        g_assert_true(hm_policy_find(want[i].name) == ops);
+        g_assert_cmpint(ops->continuous, ==, want[i].continuous);
+        g_assert_cmpint(ops->passive, ==, want[i].passive);
+    }
+    g_assert_null(hm_policy_nth(G_N_ELEMENTS(want)));
+    g_assert_null(hm_policy_find("Write-Heat"));
+    g_assert_null(hm_policy_find(""));
+}
+
+static void test_defaults(void)
+{
+    HmPolicyParams p;
+
+    memset(&p, 0xff, sizeof(p));
+    hm_policy_params_init(&p);
+    g_assert_cmpfloat(p.min_gain, ==, 0.0625);
+    g_assert_cmpuint(p.map_limit, ==, 0);
+    g_assert_cmpuint(p.cmq_lifetime_ms, ==, 5000);
+    g_assert_cmpuint(p.cmq_cork_ms, ==, 5000);
+    g_assert_cmpuint(p.cmq_max_pairs, ==, 1000);
+}
+
+/* -- What holds for all ---------------------------------------------- */
+
+/* Random guests, budgets, failures: every plan is a valid one. */
+static void contract(const HmPolicyOps *ops)
+{
+    static const uint32_t ppb[] = { 1, 2, 64, 128 };
+    bool planned = false;
+
+    for (unsigned round = 0; round < 12; round++) {
+        uint32_t dram = g_test_rand_int_range(1, 50);
+        uint32_t nvm = g_test_rand_int_range(1, 200);
+        Sim s;
+
+        sim_init(&s, ops->name, dram, nvm, ppb[round % 4], 5000);
+        s.params.map_limit = round % 3 ? 0 : dram + 2;
+        s.params.cmq_cork_ms = round % 2 ? 5000 : 0;
+        s.params.seed = round;
+        set_params(&s);
+        for (unsigned w = 0; w < 60; w++) {
+            size_t max = s.max;
+
+            for (uint32_t b = 0; b < s.blocks; b++) {
+                if (rnd01(&s) < (b % 5 ? 0.1 : 0.8)) {
+                    write_page(&s, (uint64_t)b * s.ppb);
+                }
+            }
+            s.result = w % 4 ? HM_MOVE_DONE : w / 4 % HM_MOVE__MAX;
+            s.max = w % 7 ? rnd(&s) % (max + 1) : 0;
+            sim_window(&s, rnd(&s) % 3000);
+            planned |= s.planned > 0;
+            s.max = max;
+        }
+        g_assert_cmpuint(hm_policy_bytes(s.policy), >, 0);
+        sim_end(&s);
+    }
+    g_assert_cmpint(planned, ==, !ops->passive);
+}
+
+static void test_contract(void)
+{
+    const HmPolicyOps *ops;
+
+    for (unsigned i = 0; (ops = hm_policy_nth(i)); i++) {
+        contract(ops);
+    }
+}
+
+/* A tier may be empty. */
+static void test_one_tier(void)
+{
+    const HmPolicyOps *ops;
+
+    for (unsigned i = 0; (ops = hm_policy_nth(i)); i++) {
+        for (int t = 0; t < HM_TIER__MAX; t++) {
+            HmExtent ext = { 0, 8, t, true };
+            HmFrames *frames = hm_frames_new(&ext, 1);
+            HmHeat *heat = hm_heat_new(8, 1, 1000);
+            HmPolicyParams params;
+            unsigned long dirty = 0xff;
+            HmPolicy *p;
+            HmMove plan[8];
+
+            hm_policy_params_init(&params);
+            p = hm_policy_new(ops, frames, heat, &params);
+            g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
+            for (int w = 0; w < 20; w++) {
+                hm_heat_window(heat, &dirty, 1000);
+                hm_policy_observe(p, &dirty, 1000);
+                g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
+            }
+            hm_policy_free(p);
+            hm_heat_free(heat);
+            hm_frames_free(frames);
+        }
+    }
+    hm_policy_free(NULL);
+}
+
+/* -- shuffle --------------------------------------------------------- */
+
+static void test_shuffle(void)
+{
+    enum { DRAM = 10, NVM = 30, PLANS = 6000 };
+    unsigned count[DRAM + NVM] = { 0 };
+    HmMove first[4];
+    Sim s;
+
+    sim_init(&s, "shuffle", DRAM, NVM, 1, 1000);
+    s.max = 4;
+    for (unsigned i = 0; i < PLANS; i++) {
+        size_t n = hm_policy_plan(s.policy, s.plan, 4);
+
+        g_assert_cmpuint(n, ==, 4);
+        check_plan(&s, n);
+        for (size_t k = 0; k < n; k++) {
+            count[s.plan[k].promote]++;
+            count[s.plan[k].demote]++;
+        }
+        if (i == 0) {
+            memcpy(first, s.plan, sizeof(first));
+        }
+    }
+    /* Five standard deviations of a fair draw. */
+    for (uint32_t b = 0; b < DRAM + NVM; b++) {
+        double want = 4.0 * PLANS / (b < DRAM ? DRAM : NVM);
+
+        g_assert_cmpfloat(fabs(count[b] - want), <, 5 * sqrt(want));
+    }
+
+    /* The seed alone decides. */
+    set_params(&s);
+    hm_policy_plan(s.policy, s.plan, 4);
+    g_assert_cmpmem(first, sizeof(first), s.plan, sizeof(first));
+    s.params.seed = 2;
+    set_params(&s);
+    hm_policy_plan(s.policy, s.plan, 4);
+    g_assert_cmpint(memcmp(first, s.plan, sizeof(first)), !=, 0);
+
+    /* As many as there are. */
+    s.max = s.blocks;
+    g_assert_cmpuint(hm_policy_plan(s.policy, s.plan, s.max), ==, DRAM);
+    check_plan(&s, DRAM);
+    sim_end(&s);
+}
+
+/* -- cmq ------------------------------------------------------------- */
+
+#define B(n) (1ul << (n))
+
+static void cmq_window(Sim *s, unsigned long mask)
+{
+    s->dirty[0] = mask;
+    sim_window(s, 1000);
+}
+
+static void assert_plan(const Sim *s, const HmMove *want, size_t n)
+{
+    g_assert_cmpuint(s->planned, ==, n);
+    for (size_t i = 0; i < n; i++) {
+        g_assert_cmpuint(s->plan[i].promote, ==, want[i].promote);
+        g_assert_cmpuint(s->plan[i].demote, ==, want[i].demote);
+    }
+}
+
+/*
+ * dram 0-2, nvm 3-8, windows of 1 s.
+ *
+ *   3 in windows 1-10, 4 in 4-8: levels 3 and 2 when the cork opens
+ *   0 in window 7: a victim since window 6, one no more
+ *             but the only one again in 15
+ *   5 and 6 in 11-25: both in level 2 in window 15, 6 behind 5
+ *   7 in 18, 19: level 1
+ *   8 in 1, 19: forgotten in between, so in level 0
+ *   4 and 3 fall from window 14 and 16 on, and are victims in 16 and 19
+ *
+ * What is planned in 20 cannot be moved, so it is planned again in 25; by
+ * then only one pair is allowed.
+ */
+static void test_cmq(void)
+{
+    static const HmMove at_10[] = { { 3, 1 }, { 4, 2 } };
+    static const HmMove at_15[] = { { 6, 0 } };
+    static const HmMove at_20[] = { { 5, 4 }, { 7, 3 } };
+    static const HmMove at_25[] = { { 5, 4 } };
+    Sim s;
+
+    sim_init(&s, "cmq", 3, 6, 1, 1000);
+    for (unsigned w = 1; w <= 25; w++) {
+        unsigned long mask = 0;
+
+        mask |= w <= 10 ? B(3) : 0;
+        mask |= w >= 4 && w <= 8 ? B(4) : 0;
+        mask |= w == 7 ? B(0) : 0;
+        mask |= w >= 11 ? B(5) | B(6) : 0;
+        mask |= w == 18 || w == 19 ? B(7) : 0;
+        mask |= w == 1 || w == 19 ? B(8) : 0;
+        s.result = w == 20 ? HM_MOVE_BUSY : HM_MOVE_DONE;
+        s.params.cmq_max_pairs = w > 20 ? 1 : 1000;
+        set_params(&s);
+        /* Not here: what just moved is sampled as well. */
+        memset(s.moved, 0, s.blocks);
+        cmq_window(&s, mask);
+        if (w == 10) {
+            assert_plan(&s, at_10, 2);
+        } else if (w == 15) {
+            assert_plan(&s, at_15, 1);
+        } else if (w == 20) {
+            assert_plan(&s, at_20, 2);
+        } else if (w == 25) {
+            assert_plan(&s, at_25, 1);
+        } else {
+            g_assert_cmpuint(s.planned, ==, 0);
+        }
+    }
+    sim_end(&s);
+}
+
+static void test_cmq_params(void)
+{
+    static const HmMove want[] = { { 3, 0 } };
+    Sim s;
+
+    sim_init(&s, "cmq", 2, 2, 4, 1000);
+    s.params.cmq_lifetime_ms = 100;
+    s.params.cmq_cork_ms = 300;
+    set_params(&s);
+    s.max = 1;
+    for (unsigned ms = 50; ms <= 300; ms += 50) {
+        /* One page is enough. */
+        write_page(&s, 3 * 4 + 2);
+        sim_window(&s, 50);
+        if (ms < 300) {
+            g_assert_cmpuint(s.planned, ==, 0);
+        }
+    }
+    assert_plan(&s, want, 1);
+    sim_end(&s);
+}
+
+/* Somebody else moves blocks too, and tells. */
+static void test_cmq_manual(void)
+{
+    static const HmMove other = { 3, 0 };
+    static const HmMove want[] = { { 2, 1 }, { 0, 3 } };
+    HmCycle c;
+    Sim s;
+
+    sim_init(&s, "cmq", 2, 2, 1, 1000);
+    hm_frames_plan_cycle(s.frames, 3, 0, 0, &c);
+    hm_frames_apply(s.frames, &c);
+    hm_policy_moved(s.policy, &other, HM_MOVE_DONE);
+    for (unsigned w = 1; w <= 10; w++) {
+        cmq_window(&s, w > 5 ? B(2) | (w > 7 ? B(0) : 0) : 0);
+    }
+    assert_plan(&s, want, 2);
+    sim_end(&s);
+}
+
+/* A scattered hot set is promoted at the second opening of the cork. */
+static void test_cmq_hot_set(void)
+{
+    Sim s;
+
+    sim_init(&s, "cmq", 500, 4500, 1, 1000);
+    for (unsigned w = 0; w < 30; w++) {
+        for (uint32_t b = 0; b < 5000; b += 20) {
+            write_block(&s, b);
+        }
+        sim_window(&s, 1000);
+        g_assert_cmpuint(s.planned, <=, 1000);
+    }
+    g_assert_cmpfloat(hits(&s), ==, 1);
+    sim_end(&s);
+}
+
+/* -- write-heat: small tables ---------------------------------------- */
+
+/* The window in which block 5 is promoted if its first page is written. */
+static unsigned promoted_in(Sim *s, const HmMove *want, unsigned limit)
+{
+    for (unsigned w = 1; w <= limit; w++) {
+        write_page(s, 5 * (uint64_t)s->ppb);
+        sim_window(s, 1000);
+        if (s->planned) {
+            assert_plan(s, want, 1);
+            return w;
+        }
+    }
+    return 0;
+}
+
+/*
+ * The half-life is 10 windows, so T = 1, 1.93, 2.80, 3.62, 4.37, 5.08, ...
+ * up to 14.9.  Blocks of 16 pages cost 16 * min_gain.
+ */
+static void test_min_gain(void)
+{
+    static const HmMove want = { 5, 0 };
+    static const struct {
+        uint32_t ppb;
+        double min_gain;
+        unsigned window;
+    } row[] = {
+        { 1, 0, 2 },            /* one write proves nothing: 1.5 at least */
+        { 1, 0.125, 2 },
+        { 1, 2, 3 },
+        { 16, 0, 2 },
+        { 16, 0.125, 3 },
+        { 16, 0.25, 5 },
+        { 16, 0.3, 6 },
+        { 16, 1, 0 },           /* never pays */
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        Sim s;
+
+        sim_init(&s, "write-heat", 2, 6, row[i].ppb, 10000);
+        s.params.min_gain = row[i].min_gain;
+        set_params(&s);
+        g_assert_cmpuint(promoted_in(&s, &want, 100), ==, row[i].window);
+        sim_end(&s);
+    }
+}
+
+/* dram 0; 3 is there, so to send it home copies two blocks into nvm. */
+static void test_cost_of_homing(void)
+{
+    static const HmMove want = { 5, 3 };
+
+    for (int limited = 0; limited < 2; limited++) {
+        HmCycle c;
+        Sim s;
+
+        sim_init(&s, "write-heat", 1, 7, 16, 10000);
+        hm_frames_plan_cycle(s.frames, 3, 0, 0, &c);
+        hm_frames_apply(s.frames, &c);
+        s.params.min_gain = 0.125;
+        s.params.map_limit = limited ? 6 : 0;
+        set_params(&s);
+        g_assert_cmpuint(promoted_in(&s, &want, 100), ==, limited ? 5 : 3);
+        g_assert_cmpuint(hm_frames_frame_of(s.frames, 3), ==,
+                         limited ? 3 : 5);
+        sim_end(&s);
+    }
+}
+
+/* Hottest first, for the coldest; the others stay. */
+static void test_pairs(void)
+{
+    static const HmMove want[] = { { 9, 1 }, { 7, 3 }, { 8, 0 } };
+    Sim s;
+
+    /* Pages written per window: 0: 2, 1: 0, 2: 8, 3: 1 | 7: 6, 8: 4, 9: 8 */
+    static const uint8_t pages[] = { 2, 0, 8, 1, 0, 0, 0, 6, 4, 8, 0, 0 };
+
+    sim_init(&s, "write-heat", 4, 8, 8, 10000);
+    s.params.min_gain = 0.2;
+    set_params(&s);
+    s.max = 0;
+    for (unsigned w = 0; w < 4; w++) {
+        for (unsigned b = 0; b < G_N_ELEMENTS(pages); b++) {
+            for (unsigned i = 0; i < pages[b]; i++) {
+                write_page(&s, b * 8 + i);
+            }
+        }
+        s.max = w == 3 ? 12 : 0;
+        sim_window(&s, 1000);
+    }
+    assert_plan(&s, want, 3);
+
+    /* Asked again in the same window, there is nothing more to do. */
+    g_assert_cmpuint(hm_policy_plan(s.policy, s.plan, 12), ==, 0);
+    sim_end(&s);
+}
+
+/* A plan that was cut short goes on when asked again. */
+static void test_plan_in_parts(void)
+{
+    Sim s;
+
+    sim_init(&s, "write-heat", 100, 300, 1, 10000);
+    for (unsigned w = 0; w < 3; w++) {
+        for (uint32_t b = 200; b < 250; b++) {
+            write_block(&s, b);
+        }
+        s.max = w == 2 ? 20 : 0;
+        sim_window(&s, 1000);
+    }
+    for (unsigned part = 0; part < 4; part++) {
+        static const size_t want[] = { 20, 20, 10, 0 };
+
+        g_assert_cmpuint(s.planned, ==, want[part]);
+        s.planned = hm_policy_plan(s.policy, s.plan, 20);
+        check_plan(&s, s.planned);
+        carry_out(&s, s.planned);
+    }
+    sim_end(&s);
+}
+
+/* Windows in a row, of 12, in which a move is planned that always fails. */
+static unsigned plans_when(HmMoveResult result)
+{
+    unsigned n = 0;
+    Sim s;
+
+    sim_init(&s, "write-heat", 1, 7, 1, 10000);
+    s.result = result;
+    for (unsigned w = 0; w < 13; w++) {
+        write_block(&s, 5);
+        sim_window(&s, 1000);
+        n += s.planned;
+    }
+    sim_end(&s);
+    return n;
+}
+
+static void test_failures(void)
+{
+    g_assert_cmpuint(plans_when(HM_MOVE_DONE), ==, 1);
+    g_assert_cmpuint(plans_when(HM_MOVE_BUDGET), ==, 12);
+    g_assert_cmpuint(plans_when(HM_MOVE_BUSY), ==, 12);
+    g_assert_cmpuint(plans_when(HM_MOVE_STALE), ==, 12);
+    /* In windows 2 and 10. */
+    g_assert_cmpuint(plans_when(HM_MOVE_PINNED), ==, 2);
+    g_assert_cmpuint(plans_when(HM_MOVE_MAP_LIMIT), ==, 2);
+    g_assert_cmpuint(plans_when(HM_MOVE_FAILED), ==, 2);
+}
+
+/* -- write-heat: simulations ----------------------------------------- */
+
+/*
+ * What the guest writes in a window: @hot blocks at random places, each
+ * with @p_hot, all others with @p_cold.
+ */
+typedef struct Guest {
+    uint32_t dram, nvm, ppb;
+    uint64_t half_life_ms;
+    uint32_t hot;
+    double p_hot, p_cold;
+    bool one_page;              /* of each hot block, else all */
+    uint64_t map_limit;
+    uint32_t *order;
+} Guest;
+
+static void guest_begin(Sim *s, Guest *g)
+{
+    sim_init(s, "write-heat", g->dram, g->nvm, g->ppb, g->half_life_ms);
+    s->params.map_limit = g->map_limit;
+    set_params(s);
+    g->order = g_new(uint32_t, s->blocks);
+    for (uint32_t i = 0; i < s->blocks; i++) {
+        g->order[i] = i;
+    }
+}
+
+static void guest_end(Sim *s, Guest *g)
+{
+    sim_end(s);
+    g_free(g->order);
+}
+
+/* Another hot set. */
+static void guest_shift(Sim *s, Guest *g)
+{
+    for (uint32_t i = 0; i < s->blocks - 1; i++) {
+        uint32_t j = i + rnd(s) % (s->blocks - i);
+        uint32_t b = g->order[i];
+
+        g->order[i] = g->order[j];
+        g->order[j] = b;
+    }
+}
+
+/* Runs @windows; returns how many moves were made. */
+static uint64_t guest_run(Sim *s, Guest *g, unsigned windows)
+{
+    uint64_t moves = 0;
+
+    for (unsigned w = 0; w < windows; w++) {
+        for (uint32_t i = 0; i < s->blocks; i++) {
+            if (rnd01(s) >= (i < g->hot ? g->p_hot : g->p_cold)) {
+                continue;
+            }
+            if (g->one_page) {
+                write_page(s, (uint64_t)g->order[i] * s->ppb);
+            } else {
+                write_block(s, g->order[i]);
+            }
+        }
+        sim_window(s, 1000);
+        moves += s->moves;
+    }
+    return moves;
+}
+
+/* Windows until @share of the writes hit dram; @limit + 1: not in time. */
+static unsigned guest_settle(Sim *s, Guest *g, double share, unsigned limit)
+{
+    for (unsigned w = 1; w <= limit; w++) {
+        guest_run(s, g, 1);
+        if (hits(s) >= share) {
+            return w;
+        }
+    }
+    return limit + 1;
+}
+
+/* Equal blocks do not change places. */
+static void test_uniform(void)
+{
+    static const double p[] = { 0.01, 0.1, 0.3, 0.5, 0.9 };
+    static const uint64_t half_life[] = { 5000, 10000, 20000 };
+
+    for (size_t h = 0; h < G_N_ELEMENTS(half_life); h++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(p); i++) {
+            Guest g = {
+                .dram = 2048, .nvm = 14336, .ppb = 1, .p_cold = p[i],
+                .half_life_ms = half_life[h],
+            };
+            uint64_t before, after;
+            Sim s;
+
+            guest_begin(&s, &g);
+            before = guest_run(&s, &g, 150);
+            after = guest_run(&s, &g, 50);
+            g_test_message("half-life %" PRIu64 " ms, p %.2f: %" PRIu64
+                           " moves, then %" PRIu64, half_life[h], p[i],
+                           before, after);
+            g_assert_cmpfloat(after / 50.0, <, 0.001 * g.dram);
+            g_assert_cmpuint(before, <, 3 * g.dram);
+            guest_end(&s, &g);
+        }
+    }
+}
+
+/* The same with little dram beside much nvm, and with large blocks. */
+static void test_uniform_shapes(void)
+{
+    Guest shape[] = {
+        { .dram = 300, .nvm = 29700, .ppb = 1, .p_cold = 0.5,
+          .half_life_ms = 10000 },
+        { .dram = 1000, .nvm = 9000, .ppb = 32, .p_cold = 0.5,
+          .half_life_ms = 10000 },
+        { .dram = 1000, .nvm = 9000, .ppb = 32, .p_cold = 0.1,
+          .half_life_ms = 5000 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
+        Guest *g = &shape[i];
+        uint64_t before, after;
+        Sim s;
+
+        guest_begin(&s, g);
+        before = guest_run(&s, g, 150);
+        after = guest_run(&s, g, 100);
+        g_test_message("shape %zu: %" PRIu64 " moves, then %" PRIu64, i,
+                       before, after);
+        g_assert_cmpfloat(after / 100.0, <, 0.001 * g->dram);
+        guest_end(&s, g);
+    }
+}
+
+static void test_still_hot_set(void)
+{
+    static const uint64_t half_life[] = { 3000, 5000, 10000, 20000 };
+
+    for (size_t h = 0; h < G_N_ELEMENTS(half_life); h++) {
+        for (int part = 1; part <= 3; part++) {
+            Guest g = {
+                .dram = 2048, .nvm = 14336, .ppb = 1, .p_hot = 1,
+                .hot = 600 * part, .half_life_ms = half_life[h],
+            };
+            uint64_t moves;
+            Sim s;
+
+            guest_begin(&s, &g);
+            guest_shift(&s, &g);
+            g_assert_cmpuint(guest_settle(&s, &g, 0.95, 5), <=, 4);
+            moves = guest_run(&s, &g, 6);
+            g_assert_cmpuint(moves, <, g.hot / 20);
+            g_assert_cmpuint(guest_run(&s, &g, 60), ==, 0);
+            g_assert_cmpfloat(hits(&s), >, 0.99);
+            guest_end(&s, &g);
+        }
+    }
+}
+
+/* Behind noise: the hot set has to be told from it. */
+static void test_hot_set_in_noise(void)
+{
+    Guest g = {
+        .dram = 2048, .nvm = 14336, .ppb = 1, .hot = 1000, .p_hot = 0.9,
+        .p_cold = 0.02, .half_life_ms = 5000,
+    };
+    double best = 0.9 * 1000 / (0.9 * 1000 + 0.02 * 15384);
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_shift(&s, &g);
+    g_assert_cmpuint(guest_settle(&s, &g, 0.95 * best, 8), <=, 5);
+    guest_run(&s, &g, 50);
+    g_assert_cmpfloat(guest_run(&s, &g, 50) / 50.0, <, 0.001 * g.dram);
+    g_assert_cmpfloat(hits(&s), >, 0.95 * best);
+
+    /* It moves, after the margin was raised by the noise. */
+    guest_shift(&s, &g);
+    g_assert_cmpuint(guest_settle(&s, &g, 0.9 * best, 20), <=, 12);
+    guest_end(&s, &g);
+}
+
+static void test_moving_hot_set(void)
+{
+    Guest g = {
+        .dram = 2048, .nvm = 14336, .ppb = 1, .p_hot = 1,
+        .half_life_ms = 5000,
+    };
+    Sim s;
+
+    /* With room in dram, it is followed as soon as it is seen twice. */
+    g.hot = 1000;
+    guest_begin(&s, &g);
+    for (int i = 0; i < 5; i++) {
+        guest_shift(&s, &g);
+        g_assert_cmpuint(guest_settle(&s, &g, 0.95, 10), <=, 5);
+        guest_run(&s, &g, 20);
+        g_assert_cmpfloat(hits(&s), >, 0.99);
+    }
+    guest_end(&s, &g);
+
+    /* Without, the old one must first have cooled: about a half-life. */
+    g.hot = 1900;
+    guest_begin(&s, &g);
+    for (int i = 0; i < 5; i++) {
+        guest_shift(&s, &g);
+        g_assert_cmpuint(guest_settle(&s, &g, 0.95, 20), <=, 9);
+        guest_run(&s, &g, 20);
+    }
+    guest_end(&s, &g);
+}
+
+/* Too fast to be worth it: give up, rather than run after it. */
+static void test_restless_hot_set(void)
+{
+    Guest g = {
+        .dram = 2048, .nvm = 14336, .ppb = 1, .hot = 1000, .p_hot = 1,
+        .half_life_ms = 5000,
+    };
+    uint64_t moves = 0;
+    Sim s;
+
+    guest_begin(&s, &g);
+    for (int i = 0; i < 60; i++) {
+        guest_shift(&s, &g);
+        moves = (i == 40 ? 0 : moves) + guest_run(&s, &g, 3);
+    }
+    g_assert_cmpfloat(moves / 60.0, <, 0.01 * g.dram);
+    guest_end(&s, &g);
+}
+
+static void test_hot_set_over_dram(void)
+{
+    Guest shape[] = {
+        { .dram = 2048, .nvm = 14336, .ppb = 1, .hot = 4096, .p_hot = 1,
+          .half_life_ms = 5000 },
+        { .dram = 2048, .nvm = 14336, .ppb = 1, .hot = 2100, .p_hot = 1,
+          .half_life_ms = 5000 },
+        { .dram = 256, .nvm = 1792, .ppb = 32, .hot = 512, .p_hot = 1,
+          .half_life_ms = 5000 },
+        { .dram = 2048, .nvm = 14336, .ppb = 1, .hot = 16384, .p_hot = 1,
+          .half_life_ms = 5000 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
+        Guest *g = &shape[i];
+        uint64_t moves;
+        Sim s;
+
+        guest_begin(&s, g);
+        guest_shift(&s, g);
+        moves = guest_run(&s, g, 20);
+        g_assert_cmpuint(moves, <=, g->dram * 5 / 4);
+        g_assert_cmpfloat(hits(&s), >, 0.98 * g->dram / g->hot);
+        g_assert_cmpuint(guest_run(&s, g, 100), ==, 0);
+        guest_end(&s, g);
+    }
+}
+
+/* One hot page in each block of 32; also with few mappings to spend. */
+static void test_scattered_pages(void)
+{
+    for (int limited = 0; limited < 2; limited++) {
+        Guest g = {
+            .dram = 256, .nvm = 1792, .ppb = 32, .hot = 128, .p_hot = 1,
+            .half_life_ms = 5000, .one_page = true,
+            .map_limit = limited ? hm_frames_worst_mappings(256) : 0,
+        };
+        Sim s;
+
+        guest_begin(&s, &g);
+        for (int i = 0; i < 8; i++) {
+            guest_shift(&s, &g);
+            g_assert_cmpuint(guest_settle(&s, &g, 0.95, 20), <=, 10);
+            guest_run(&s, &g, 20);
+            g_assert_cmpfloat(hits(&s), >, 0.99);
+            if (limited) {
+                g_assert_cmpuint(hm_frames_mappings(s.frames), <=,
+                                 g.map_limit);
+            }
+        }
+        guest_end(&s, &g);
+    }
+}
+
+static void test_zipf(void)
+{
+    enum { DRAM = 2048, NVM = 14336, BLOCKS = DRAM + NVM };
+    static const struct {
+        double theta, rate;
+        uint64_t half_life_ms;
+        double part;            /* of what the best placement gets */
+    } row[] = {
+        { 0.99, 10000, 5000, 0.95 }, { 0.99, 10000, 10000, 0.95 },
+        { 0.6, 10000, 10000, 0.9 }, { 0.99, 1500, 10000, 0.85 },
+    };
+
+    for (size_t r = 0; r < G_N_ELEMENTS(row); r++) {
+        g_autofree double *p = g_new(double, BLOCKS);
+        double sum = 0, all = 0, top = 0, got = 0;
+        Guest g = {
+            .dram = DRAM, .nvm = NVM, .ppb = 1,
+            .half_life_ms = row[r].half_life_ms,
+        };
+        uint64_t moves = 0;
+        Sim s;
+
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            p[i] = pow(i + 1, -row[r].theta);
+            sum += p[i];
+        }
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            p[i] = 1 - exp(-row[r].rate * p[i] / sum);
+            all += p[i];
+            top += i < DRAM ? p[i] : 0;
+        }
+        guest_begin(&s, &g);
+        guest_shift(&s, &g);
+        for (unsigned w = 0; w < 150; w++) {
+            for (uint32_t i = 0; i < BLOCKS; i++) {
+                if (rnd01(&s) < p[i]) {
+                    write_block(&s, g.order[i]);
+                }
+            }
+            sim_window(&s, 1000);
+            if (w >= 100) {
+                moves += s.moves;
+                got += hits(&s) / 50;
+            }
+        }
+        g_test_message("theta %.2f: %.3f of writes in dram, %.3f at best; "
+                       "%" PRIu64 " moves in 50 windows", row[r].theta, got,
+                       top / all, moves);
+        g_assert_cmpfloat(got, >, row[r].part * top / all);
+        g_assert_cmpfloat(moves / 50.0, <, 0.003 * DRAM);
+        guest_end(&s, &g);
+    }
+}
+
+/* Own metadata does not grow with the guest. */
+static void test_write_heat_bytes(void)
+{
+    Guest g = {
+        .dram = 20000, .nvm = 180000, .ppb = 1, .hot = 200000, .p_hot = 0.3,
+        .half_life_ms = 5000,
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 12);
+    g_assert_cmpuint(hm_policy_bytes(s.policy), <, 2 * 1024 * 1024);
+    guest_end(&s, &g);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hybridmem/policy/table", test_table);
+    g_test_add_func("/hybridmem/policy/defaults", test_defaults);
+    g_test_add_func("/hybridmem/policy/contract", test_contract);
+    g_test_add_func("/hybridmem/policy/one-tier", test_one_tier);
+    g_test_add_func("/hybridmem/policy/shuffle", test_shuffle);
+    g_test_add_func("/hybridmem/policy/cmq/table", test_cmq);
+    g_test_add_func("/hybridmem/policy/cmq/params", test_cmq_params);
+    g_test_add_func("/hybridmem/policy/cmq/manual", test_cmq_manual);
+    g_test_add_func("/hybridmem/policy/cmq/hot-set", test_cmq_hot_set);
+    g_test_add_func("/hybridmem/policy/write-heat/min-gain", test_min_gain);
+    g_test_add_func("/hybridmem/policy/write-heat/cost-of-homing",
+                    test_cost_of_homing);
+    g_test_add_func("/hybridmem/policy/write-heat/pairs", test_pairs);
+    g_test_add_func("/hybridmem/policy/write-heat/in-parts",
+                    test_plan_in_parts);
+    g_test_add_func("/hybridmem/policy/write-heat/failures", test_failures);
+    g_test_add_func("/hybridmem/policy/write-heat/uniform", test_uniform);
+    g_test_add_func("/hybridmem/policy/write-heat/uniform-shapes",
+                    test_uniform_shapes);
+    g_test_add_func("/hybridmem/policy/write-heat/still-hot-set",
+                    test_still_hot_set);
+    g_test_add_func("/hybridmem/policy/write-heat/hot-set-in-noise",
+                    test_hot_set_in_noise);
+    g_test_add_func("/hybridmem/policy/write-heat/moving-hot-set",
+                    test_moving_hot_set);
+    g_test_add_func("/hybridmem/policy/write-heat/restless-hot-set",
+                    test_restless_hot_set);
+    g_test_add_func("/hybridmem/policy/write-heat/hot-set-over-dram",
+                    test_hot_set_over_dram);
+    g_test_add_func("/hybridmem/policy/write-heat/scattered-pages",
+                    test_scattered_pages);
+    g_test_add_func("/hybridmem/policy/write-heat/zipf", test_zipf);
+    g_test_add_func("/hybridmem/policy/write-heat/bytes",
+                    test_write_heat_bytes);
+    return g_test_run();
+}
