@@ -73,7 +73,8 @@ def judge(summary):
     """Raises unless managed is at most a fifth of unmanaged in both halves."""
     shares = summary["nvm_share"]
     for half, title in enumerate(("first", "second")):
-        managed, unmanaged = (shares[n][half] for n in ("managed", "unmanaged"))
+        managed, unmanaged = (shares[n][half]
+                              for n in ("managed", "unmanaged"))
         if managed > GOAL * unmanaged:
             raise guest.GuestError(
                 f"in the {title} half {managed:.1%} of the written pages lie "
@@ -93,7 +94,8 @@ def series(run):
 
 
 def plot_script(directory, runs):
-    moved = [run.marks["half 2"] - run.marks["half 1"] for run in runs.values()]
+    moved = [run.marks["half 2"] - run.marks["half 1"]
+             for run in runs.values()]
     end = max(run.marks["settled"] - run.marks["half 1"]
               for run in runs.values())
     move = sum(moved) / len(moved)
@@ -121,9 +123,10 @@ plot "{directory / DATA}" index 0 with linespoints linewidth 2 pointtype 7 \\
 
 
 def yrange(runs):
-    """A little above the highest point that is shown, from time 0 on."""
-    return 1.2 * max((y for run in runs.values() for t, y in series(run)
-                      if t >= 0), default=1) or 1
+    """A little above the highest point; the window in which the guest filled
+    its buffer, before the first hot set, is cut off."""
+    return 1.25 * max((y for run in runs.values() for t, y in series(run)
+                       if t >= 1), default=1) or 1
 
 
 def write(directory, summary, runs):
