@@ -544,7 +544,7 @@ static void apply_params(Hybridmem *hm)
     hm->params_changed = false;
     qemu_mutex_unlock(&hm->lock);
 
-    pp = hm_params_for_policy(&p);
+    pp = hm_params_for_policy(&p, hm->map_limit);
     ops = hm_policy_find(HybridmemPolicy_str(p.policy));
     hm_heat_set_half_life(hm->heat, p.half_life);
     if (hm->policy->ops != ops) {

@@ -151,7 +151,7 @@ static void make_placement(Hybridmem *hm)
 
 static void make_core(Hybridmem *hm)
 {
-    HmPolicyParams pp = hm_params_for_policy(&hm->params);
+    HmPolicyParams pp = hm_params_for_policy(&hm->params, hm->map_limit);
     uint64_t size = hm_container_size(hm->container);
 
     hm->page_size = qemu_target_page_size();

@@ -92,9 +92,11 @@ void hm_params_init(HybridmemParameters *p)
     }
 }
 
-HmPolicyParams hm_params_for_policy(const HybridmemParameters *p)
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
+                                    uint64_t map_limit)
 {
     return (HmPolicyParams) {
+        .map_limit = map_limit,
         .min_gain = p->min_gain,
         .cmq_lifetime_ms = p->cmq_lifetime,
         .cmq_cork_ms = p->cmq_cork,

@@ -150,7 +150,8 @@ bool hm_params_check(const HybridmemParameters *p, Error **errp);
 bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
                    Error **errp);
 void hm_params_class_init(ObjectClass *oc);
-HmPolicyParams hm_params_for_policy(const HybridmemParameters *p);
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
+                                    uint64_t map_limit);
 
 /* --- engine.c: the thread ---------------------------------------------- */
 
