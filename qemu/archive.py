@@ -189,10 +189,12 @@ def check_pin(folder: Path, pin: Pin) -> None:
 
 
 def listed(apt: Apt, series: str) -> list[str]:
-    """Versions of a series that the archive lists, newest first."""
+    """Versions of a series ("": of any) that the archive lists, newest
+    first."""
     shown = apt.run("apt-cache", "showsrc", "--only-source", "qemu")
     versions = re.findall(r"^Version: (\S+)$", shown.stdout, re.M)
-    mine = {v for v in versions if bare(v).startswith(series + ".")}
+    mine = {v for v in versions if bare(v).startswith(series + ".")
+            or not series}
     return sorted(mine, key=version_key, reverse=True)
 
 
@@ -245,6 +247,19 @@ def fetch(pin: Pin, build: Path, pinned_only: bool = False) -> list[str]:
                       f"and no other {pin.series} can be had there; give a "
                       f"tree with --qemu-src=PATH.")
     return got
+
+
+def fetch_newest(suites: tuple[str, ...], build: Path) -> str:
+    """Download the newest QEMU that some suites have, of any series."""
+    folder = build / "archive"
+    apt = Apt(build / "apt" / "newest", source_lines(suites))
+    say("asking Debian's archive for its newest qemu ...")
+    apt.update()
+    for version in listed(apt, ""):
+        if have(folder, version) or download(apt, version, folder):
+            return version
+        say(f"qemu {bare(version)} is listed but cannot be had")
+    raise Refusal("Debian's archive has no qemu that can be had.")
 
 
 def held(folder: Path, series: str) -> list[str]:

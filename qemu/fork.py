@@ -18,12 +18,14 @@ from typing import Any, Iterator
 import archive
 import assemble
 import deps
+import firmware
 from archive import Pin, Source, say
 from refusal import Refusal
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
 STAMP = "hybridmem-options.json"
+NEWEST = "newest"
 
 
 @dataclasses.dataclass
@@ -40,6 +42,7 @@ class Options:
     reassemble: bool
     refresh: bool
     assemble_only: bool
+    untouched: bool
     rest: list[str]
 
 
@@ -52,7 +55,8 @@ def parse(argv: list[str]) -> Options:
         epilog="Every other option is passed to QEMU's own configure "
         "(--with-... , --enable-..., --target-list=...).")
     add = parser.add_argument
-    add("--base", metavar="10.0|10.2", help="QEMU series (default: 10.0)")
+    add("--base", metavar="10.0|10.2|newest", help="QEMU series (default: "
+        "10.0); newest is whatever Debian has, supported or not")
     add("--qemu-src", metavar="PATH", help="take this QEMU, a tree or a "
         "tarball, in place of Debian's source package")
     add("--build-dir", metavar="DIR", type=Path,
@@ -68,6 +72,8 @@ def parse(argv: list[str]) -> Options:
         help="make the tree anew from the base")
     add("--refresh", action="store_true", help="with the options of the last "
         "time, if there was one (this is what make does)")
+    add("--untouched", action="store_true", help="configure the base as it "
+        "is, without anything of ours, in BUILD-DIR/NAME (for comparisons)")
     add("--assemble-only", action="store_true",
         help="do not run QEMU's configure")
     known, rest = parser.parse_known_args(argv)
@@ -104,7 +110,20 @@ def own_source(path: Path, pins: dict[str, Pin], build: Path) -> \
 
 def debian_source(pin: Pin, build: Path, table: assemble.Table) -> Source:
     """The pinned package, or the newest of its series whose hooks check."""
-    versions = archive.fetch(pin, build)
+    return fitting(archive.fetch(pin, build), pin.version, build, table)
+
+
+def newest_source(pins: dict[str, Pin], build: Path,
+                  table: assemble.Table) -> Source:
+    """The newest QEMU of any series that Debian has."""
+    suites = tuple(sorted({s for pin in pins.values() for s in pin.suites}))
+    version = archive.fetch_newest(suites, build)
+    return fitting([version], version, build, table)
+
+
+def fitting(versions: list[str], pinned: str, build: Path,
+            table: assemble.Table) -> Source:
+    """The first of some downloaded versions that all hooks fit."""
     troubles = []
     for version in versions:
         tree = archive.unpack(build, version)
@@ -114,8 +133,8 @@ def debian_source(pin: Pin, build: Path, table: assemble.Table) -> Source:
             troubles.append(f"{archive.bare(version)}: {trouble}")
             continue
         words = f"QEMU {archive.bare(version)}"
-        if version != pin.version:
-            words += (f" (in place of the pinned {archive.bare(pin.version)}, "
+        if version != pinned:
+            words += (f" (in place of the pinned {archive.bare(pinned)}, "
                       f"which the archive no longer has; its hooks check)")
         return Source(tree, archive.bare(version), words)
     raise Refusal(troubles[0])
@@ -207,6 +226,8 @@ def find_source(options: Options, build: Path, table: assemble.Table) -> \
         assemble.hook_up(list(table.hooks), source.tree)
         return series, source
     series = options.base or default
+    if series == NEWEST:
+        return series, newest_source(pins, build, table)
     if series not in pins:
         raise Refusal(f"--base={series} is unknown; there are "
                       f"{', '.join(sorted(pins))}.")
@@ -278,11 +299,21 @@ def run(options: Options) -> None:
         say("dry run: nothing was written")
         return
     with locked(build_dir):
+        if options.untouched:
+            configure_untouched(options, source, obj)
+            return
         if options.reassemble:
             shutil.rmtree(tree, ignore_errors=True)
             assembly.manifest_path.unlink(missing_ok=True)
         build_all(options, assembly, source, obj)
         remember(options, build_dir)
+
+
+def configure_untouched(options: Options, source: Source, obj: Path) -> None:
+    """Configure the base itself."""
+    qemu_configure(source.tree, obj, options.rest, source.identity)
+    firmware.provide(source.tree, obj)
+    say(f"{shown(obj)} is configured from the untouched {source.words}")
 
 
 def build_all(options: Options, assembly: assemble.Assembly, source: Source,
@@ -298,6 +329,7 @@ def build_all(options: Options, assembly: assemble.Assembly, source: Source,
     if not options.assemble_only:
         configured = qemu_configure(assembly.tree, obj, options.rest,
                                     source.identity)
+        firmware.provide(assembly.tree, obj)
     if not plan.changes() and not configured:
         say(f"{shown(assembly.tree.parent)} is up to date ({source.words})")
     elif not options.refresh:
