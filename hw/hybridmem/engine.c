@@ -262,6 +262,18 @@ static void refill(Hybridmem *hm, const HybridmemParameters *p)
                            BURST * stall_rate);
 }
 
+/* Without a limit no debt is made, that a limit set later would call in. */
+static void spend(Hybridmem *hm, const HybridmemParameters *p,
+                  const HmBatch *b)
+{
+    if (p->max_bandwidth) {
+        hm->bandwidth_tokens -= b->copied_bytes;
+    }
+    if (p->max_stall) {
+        hm->stall_tokens -= b->stall_ns;
+    }
+}
+
 static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
 {
     return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
@@ -333,8 +345,9 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
             return;
         }
-        hm->stall_tokens -= b.stall_ns;
-        hm->bandwidth_tokens -= b.copied_bytes;
+        if (planned) {
+            spend(hm, &p, &b);
+        }
         for (k = 0; k < b.taken; k++) {
             if (planned) {
                 tell_policy(hm, &moves[i + k], b.each[k]);
