@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine's thread against a main loop: real engine.c, stats.c and core;
+ * a sampler, a mover and a guest that are made up here.  Built a second time
+ * with -fsanitize=thread.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-hybridmem.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "hw/hybridmem/engine.h"
+
+#define BLOCKS 1024u
+#define DRAM 128u
+#define HOT_FIRST 512u
+#define HOT 64u
+
+/* Longer than any wait in the engine; a broken engine fails, not hangs. */
+#define PATIENCE_MS 20000
+
+/* --- what the engine sees of QEMU -------------------------------------- */
+
+static uint32_t inhibitors;
+static unsigned events;
+static HybridmemState last_state;
+
+uint32_t hm_engine_inhibitors(Hybridmem *hm)
+{
+    return inhibitors;
+}
+
+HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits)
+{
+    return NULL;
+}
+
+void qapi_event_send_hybridmem_state_change(const char *id,
+                                            HybridmemState state,
+                                            HybridmemInhibitorList *list)
+{
+    events++;
+    last_state = state;
+}
+
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
+                                    uint64_t map_limit)
+{
+    HmPolicyParams pp;
+
+    hm_policy_params_init(&pp);
+    pp.map_limit = map_limit;
+    return pp;
+}
+
+/* --- a guest that writes HOT blocks in every window -------------------- */
+
+typedef struct FakeSampler {
+    HmSampler base;
+    bool on;
+    bool read;
+} FakeSampler;
+
+static void fake_start(HmSampler *s)
+{
+    container_of(s, FakeSampler, base)->on = true;
+}
+
+static bool fake_read(HmSampler *s)
+{
+    FakeSampler *f = container_of(s, FakeSampler, base);
+
+    g_assert_true(f->on);
+    f->read = true;
+    return true;
+}
+
+static void fake_collect(HmSampler *s, unsigned long *dirty)
+{
+    FakeSampler *f = container_of(s, FakeSampler, base);
+
+    g_assert_true(f->read);
+    f->read = false;
+    bitmap_set(dirty, HOT_FIRST, HOT);
+}
+
+static void fake_stop(HmSampler *s)
+{
+    container_of(s, FakeSampler, base)->on = false;
+}
+
+static const HmSamplerOps fake_sampler_ops = {
+    .name = "fake",
+    .start = fake_start,
+    .read = fake_read,
+    .collect = fake_collect,
+    .stop = fake_stop,
+};
+
+/* A mover that only keeps books. */
+void hm_relocate(Hybridmem *hm)
+{
+    HmBatch *b = hm->batch;
+
+    if (inhibitors) {
+        b->inhibited = true;
+        return;
+    }
+    for (b->taken = 0; b->taken < b->n; b->taken++) {
+        const HmMove *mv = &b->moves[b->taken];
+        HmCycle cy;
+        HmMoveResult r = hm_frames_plan_cycle(hm->frames, mv->promote,
+                                              mv->demote, 0, &cy);
+
+        if (r == HM_MOVE_DONE) {
+            hm_frames_apply(hm->frames, &cy);
+            b->copied_bytes += cy.n * hm->block_size;
+        }
+        b->each[b->taken] = r;
+        b->results[r]++;
+    }
+    b->stall_ns = 1000;
+    hm_stats_batch(hm, b);
+}
+
+/* --- set up ------------------------------------------------------------ */
+
+typedef struct Fixture {
+    Hybridmem hm;
+    FakeSampler sampler;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer unused)
+{
+    static const HmExtent ext[] = {
+        { 0, DRAM, HM_TIER_DRAM, true },
+        { DRAM, BLOCKS - DRAM, HM_TIER_NVM, true },
+    };
+    Hybridmem *hm = &f->hm;
+    HmPolicyParams pp;
+
+    inhibitors = 0;
+    events = 0;
+    hm_policy_params_init(&pp);
+    f->sampler.base.ops = &fake_sampler_ops;
+    hm->id = g_strdup("hm0");
+    hm->params = (HybridmemParameters) {
+        .enabled = true,
+        .policy = HYBRIDMEM_POLICY_WRITE_HEAT,
+        .interval = 20,
+        .window = 5,
+        .half_life = 100,
+    };
+    hm->block_size = hm->page_size = 4096;
+    hm->pages_per_block = 1;
+    hm->pages = BLOCKS;
+    hm->frames = hm_frames_new(ext, G_N_ELEMENTS(ext));
+    hm->heat = hm_heat_new(hm->pages, 1, hm->params.half_life);
+    hm->policy = hm_policy_new(hm_policy_find("none"), hm->frames, hm->heat,
+                               &pp);
+    hm->sampler = &f->sampler.base;
+    hm->dirty = bitmap_new(hm->pages);
+    hm->just_moved = g_array_new(false, false, sizeof(uint32_t));
+    hm->demoted = g_hash_table_new(NULL, NULL);
+    hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);
+    hm->state = HYBRIDMEM_STATE__MAX;
+    qemu_mutex_init(&hm->lock);
+    qemu_cond_init(&hm->wake);
+    QSIMPLEQ_INIT(&hm->requests);
+    QSIMPLEQ_INIT(&hm->finished);
+    hm_engine_start_thread(hm);
+}
+
+static void tear_down(Fixture *f, gconstpointer unused)
+{
+    Hybridmem *hm = &f->hm;
+    const char *why = NULL;
+
+    hm_engine_stop_thread(hm);
+    g_assert_false(f->sampler.on);
+    g_assert_true(hm_frames_verify(hm->frames, &why));
+    g_free(hm->plan);
+    g_hash_table_destroy(hm->demoted);
+    g_array_free(hm->just_moved, true);
+    g_free(hm->dirty);
+    hm_policy_free(hm->policy);
+    hm_heat_free(hm->heat);
+    hm_frames_free(hm->frames);
+    qemu_cond_destroy(&hm->wake);
+    qemu_mutex_destroy(&hm->lock);
+    g_free(hm->id);
+}
+
+static HmStats stats(Hybridmem *hm)
+{
+    HmStats s;
+
+    qemu_mutex_lock(&hm->lock);
+    s = hm->stats;
+    qemu_mutex_unlock(&hm->lock);
+    return s;
+}
+
+static void set_params(Hybridmem *hm, void (*change)(HybridmemParameters *p))
+{
+    qemu_mutex_lock(&hm->lock);
+    change(&hm->params);
+    hm->params_changed = true;
+    qemu_cond_broadcast(&hm->wake);
+    qemu_mutex_unlock(&hm->lock);
+}
+
+#define RUN_UNTIL(condition) do {                                       \
+    int64_t end_ = g_get_monotonic_time() + PATIENCE_MS * 1000LL;       \
+    while (!(condition) && g_get_monotonic_time() < end_) {             \
+        main_loop_wait(true);                                           \
+        g_usleep(200);                                                  \
+    }                                                                   \
+    g_assert_true(condition);                                           \
+} while (0)
+
+static void count_finished(HmRequest *rq)
+{
+    (*(unsigned *)rq->opaque)++;
+}
+
+/* --- tests ------------------------------------------------------------- */
+
+static void test_promotes(Fixture *f, gconstpointer unused)
+{
+    RUN_UNTIL(stats(&f->hm).done >= HOT);
+    RUN_UNTIL(stats(&f->hm).window_dirty[HM_TIER_DRAM] == HOT);
+    g_assert_cmpuint(stats(&f->hm).window_dirty[HM_TIER_NVM], ==, 0);
+    g_assert_cmpuint(stats(&f->hm).done, ==, HOT);
+    g_assert_cmpuint(events, ==, 1);
+    g_assert_cmpint(last_state, ==, HYBRIDMEM_STATE_RUNNING);
+}
+
+static void test_inhibited(Fixture *f, gconstpointer unused)
+{
+    uint64_t windows;
+
+    RUN_UNTIL(stats(&f->hm).windows >= 2);
+    inhibitors = 1;
+    RUN_UNTIL(last_state == HYBRIDMEM_STATE_INHIBITED);
+    g_assert_false(f->sampler.on);
+    windows = stats(&f->hm).windows;
+    RUN_UNTIL(f->hm.state == HYBRIDMEM_STATE_INHIBITED);
+    inhibitors = 0;
+    RUN_UNTIL(stats(&f->hm).windows > windows);
+    g_assert_cmpint(last_state, ==, HYBRIDMEM_STATE_RUNNING);
+}
+
+static void disable(HybridmemParameters *p)
+{
+    p->enabled = false;
+}
+
+static void test_disabled(Fixture *f, gconstpointer unused)
+{
+    RUN_UNTIL(stats(&f->hm).windows >= 2);
+    set_params(&f->hm, disable);
+    RUN_UNTIL(last_state == HYBRIDMEM_STATE_DISABLED);
+    RUN_UNTIL(!f->sampler.on);
+}
+
+static void be_poor(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_SHUFFLE;
+    p->max_bandwidth = 100 * 4096;
+}
+
+static void test_budget(Fixture *f, gconstpointer unused)
+{
+    int64_t start = g_get_monotonic_time();
+    double seconds;
+
+    set_params(&f->hm, be_poor);
+    RUN_UNTIL(stats(&f->hm).skipped[HM_MOVE_BUDGET] > 1000);
+    seconds = (g_get_monotonic_time() - start) / 1e6;
+    /* Two blocks a move; a burst, and one batch of debt. */
+    g_assert_cmpfloat(stats(&f->hm).done, <=, 50 * (seconds + 0.1) + 2 + HOT);
+}
+
+static void shuffle(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_SHUFFLE;
+    p->max_bandwidth = 0;
+}
+
+static void manual(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_MANUAL;
+}
+
+static void test_requests(Fixture *f, gconstpointer unused)
+{
+    HmMove moves[] = { { 200, 1 }, { 201, 2 }, { 7, 7 }, { 3, 4 } };
+    unsigned done = 0, i;
+
+    set_params(&f->hm, shuffle);
+    for (i = 0; i < 50; i++) {
+        HmRequest swap = {
+            .kind = HM_REQUEST_SWAP,
+            .moves = moves,
+            .n_moves = G_N_ELEMENTS(moves),
+            .finished = count_finished,
+            .opaque = &done,
+        };
+        HmRequest heat = {
+            .kind = HM_REQUEST_HEAT,
+            .buckets = 10,
+            .finished = count_finished,
+            .opaque = &done,
+        };
+        HmRequest rebalance = {
+            .kind = HM_REQUEST_REBALANCE,
+            .finished = count_finished,
+            .opaque = &done,
+        };
+        HybridmemHeatBucketList *b;
+        uint64_t dram = 0;
+
+        hm_engine_submit(&f->hm, &swap);
+        hm_engine_submit(&f->hm, &heat);
+        hm_engine_submit(&f->hm, &rebalance);
+        RUN_UNTIL(done == 3 * (i + 1));
+        g_assert_cmpuint(swap.results[HM_MOVE_DONE], ==, 3);
+        g_assert_cmpuint(swap.results[HM_MOVE_STALE], ==, 1);
+        g_assert_nonnull(heat.heat);
+        for (b = heat.heat->buckets; b; b = b->next) {
+            dram += b->value->dram_blocks;
+        }
+        g_assert_cmpuint(dram, ==, DRAM);
+        qapi_free_HybridmemHeat(heat.heat);
+        set_params(&f->hm, i % 2 ? shuffle : manual);
+    }
+}
+
+/* The engine ends while requests wait: each is answered. */
+static void test_cancel(Fixture *f, gconstpointer unused)
+{
+    static HmRequest rq[64];
+    static unsigned done;
+    HmMove mv = { 200, 1 };
+    unsigned i;
+
+    done = 0;
+    set_params(&f->hm, shuffle);
+    RUN_UNTIL(stats(&f->hm).done > 1000);
+    for (i = 0; i < G_N_ELEMENTS(rq); i++) {
+        rq[i] = (HmRequest) {
+            .kind = i % 3 ? HM_REQUEST_SWAP : HM_REQUEST_REBALANCE,
+            .moves = &mv,
+            .n_moves = 1,
+            .finished = count_finished,
+            .opaque = &done,
+        };
+        hm_engine_submit(&f->hm, &rq[i]);
+    }
+    hm_engine_stop_thread(&f->hm);
+    g_assert_cmpuint(done, ==, G_N_ELEMENTS(rq));
+    f->hm.quit = false;
+    hm_engine_start_thread(&f->hm);
+    RUN_UNTIL(stats(&f->hm).done > 2000);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    g_test_add("/hybridmem/engine/promotes", Fixture, NULL, set_up,
+               test_promotes, tear_down);
+    g_test_add("/hybridmem/engine/inhibited", Fixture, NULL, set_up,
+               test_inhibited, tear_down);
+    g_test_add("/hybridmem/engine/disabled", Fixture, NULL, set_up,
+               test_disabled, tear_down);
+    g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,
+               test_budget, tear_down);
+    g_test_add("/hybridmem/engine/requests", Fixture, NULL, set_up,
+               test_requests, tear_down);
+    g_test_add("/hybridmem/engine/cancel", Fixture, NULL, set_up,
+               test_cancel, tear_down);
+    return g_test_run();
+}
