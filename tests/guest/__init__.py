@@ -10,7 +10,7 @@ and the QEMU process that runs them.
 """
 
 from .engine import (MiB, Stats, memory_args, nvm_file, scratch_file,
-                     stats)
+                     set_parameters, stats)
 from .image import (BUILD, ROOT, GuestError, Image, image, kernel, package,
                     package_program, program, say, script_init)
 from .machine import (Machine, QmpError, boot_args, choose_accel,

@@ -43,6 +43,10 @@ def stats(vm):
                  counter["stall-ns-total"], counter["stall-ns-max"])
 
 
+def set_parameters(vm, **parameters):
+    vm.qmp("hybridmem-set", **parameters)
+
+
 def memory_args(dram, nvm, nvm_path, **engine):
     """RAM of `dram` bytes in a memfd and `nvm` bytes in a file; `engine` are
     the parameters of the hybridmem object, with underscores for dashes."""
