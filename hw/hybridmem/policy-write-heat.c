@@ -38,9 +38,10 @@
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
 
-/* Candidates kept in a window, the hottest: 512 KiB, and half a second of
- * moving at 128 Ki moves a second. */
-#define CANDIDATES 65536
+/* Candidates kept in a window, the hottest: as many as dram has blocks, but
+ * at most 512 KiB of them, half a second of moving at 128 Ki a second. */
+#define CANDIDATES_MIN 1024
+#define CANDIDATES_MAX 65536
 
 /* Frames that the hand passes in a plan: LOOK_PER_VICTIM for each victim
  * that is wanted, so that the coldest quarter is taken, and LOOK_MIN more. */
@@ -68,13 +69,12 @@
 /* Promoted blocks stay for at least so many windows, at most twice that. */
 #define SHIELD_WINDOWS 4
 
-typedef struct Ranked {
-    uint32_t rank;
-    uint32_t block;
-} Ranked;
-
+/*
+ * Blocks with what they are ranked by, as one number: the order's key in the
+ * high half, the block in the low one.  The least number is the best.
+ */
 typedef struct RankedList {
-    Ranked *item;
+    uint64_t *item;
     size_t n;
     size_t size;
 } RankedList;
@@ -104,9 +104,8 @@ typedef struct Rest {
 
 typedef struct HmWriteHeat {
     HmPolicy parent;
-    RankedList cand;            /* once `sorted', hottest first */
+    RankedList cand;            /* hottest first */
     size_t next;                /* first one not yet planned */
-    bool sorted;
     RankedList victim;          /* of the current plan, coldest first */
     uint32_t hand;              /* index of a dram frame */
     uint32_t window;            /* number of the current one */
@@ -115,6 +114,7 @@ typedef struct HmWriteHeat {
     Trial trial;
     uint64_t random;
     Rest rest[RESTING];
+    uint32_t rest_end;          /* window in which none rests any more */
     /* A bit for each dram frame: filled by a promotion in this, or the last
      * span of SHIELD_WINDOWS. */
     unsigned long *shield[2];
@@ -159,14 +159,19 @@ static Rest *rest_of(HmWriteHeat *w, uint32_t block)
 
 static bool resting(HmWriteHeat *w, uint32_t block)
 {
-    Rest *r = rest_of(w, block);
+    Rest *r;
 
+    if ((int32_t)(w->rest_end - w->window) <= 0) {
+        return false;
+    }
+    r = rest_of(w, block);
     return r->block == block && (int32_t)(r->until - w->window) > 0;
 }
 
 static void let_rest(HmWriteHeat *w, uint32_t block)
 {
-    *rest_of(w, block) = (Rest) { block, w->window + REST_WINDOWS };
+    w->rest_end = w->window + REST_WINDOWS;
+    *rest_of(w, block) = (Rest) { block, w->rest_end };
 }
 
 /* -- Blocks that were just promoted -- */
@@ -279,28 +284,91 @@ static void adapt_margin(HmWriteHeat *w, const HmDirtyIter *it)
 
 /* -- Lists -- */
 
-static void list_add(RankedList *l, uint32_t rank, uint32_t block)
+static uint64_t coldest_first(uint32_t rank, uint32_t block)
+{
+    return (uint64_t)rank << 32 | block;
+}
+
+static uint64_t hottest_first(uint32_t rank, uint32_t block)
+{
+    return (uint64_t)~rank << 32 | block;
+}
+
+static uint32_t block_of(uint64_t item)
+{
+    return item;
+}
+
+static uint32_t cold_rank(uint64_t item)
+{
+    return item >> 32;
+}
+
+static uint32_t hot_rank(uint64_t item)
+{
+    return ~(uint32_t)(item >> 32);
+}
+
+static void list_add(RankedList *l, uint64_t item)
 {
     if (l->n == l->size) {
         l->size = MAX(2 * l->size, 1024);
-        l->item = g_renew(Ranked, l->item, l->size);
+        l->item = g_renew(uint64_t, l->item, l->size);
     }
-    l->item[l->n++] = (Ranked) { rank, block };
+    l->item[l->n++] = item;
 }
 
-static int by_rank(const void *a, const void *b)
+static int by_value(const void *a, const void *b)
 {
-    const Ranked *x = a, *y = b;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
-    if (x->rank != y->rank) {
-        return x->rank < y->rank ? -1 : 1;
-    }
-    return x->block < y->block ? -1 : x->block > y->block;
+    return x < y ? -1 : x > y;
 }
 
-static int by_rank_falling(const void *a, const void *b)
+/*
+ * Brings the @want least of @n distinct numbers to the front, in no order:
+ * in linear time on average (Hoare's selection).
+ */
+static void select_least(uint64_t *v, size_t n, size_t want)
 {
-    return by_rank(b, a);
+    while (want > 0 && want < n) {
+        uint64_t pivot = v[n / 2];
+        size_t i = 0, j = n - 1;
+
+        for (;;) {
+            uint64_t moved;
+
+            while (v[i] < pivot) {
+                i++;
+            }
+            while (v[j] > pivot) {
+                j--;
+            }
+            if (i >= j) {
+                break;
+            }
+            moved = v[i];
+            v[i++] = v[j];
+            v[j--] = moved;
+        }
+        /* Now no number in v[0..i) is above one in v[i..n). */
+        if (want <= i) {
+            n = i;
+        } else {
+            v += i;
+            n -= i;
+            want -= i;
+        }
+    }
+}
+
+/* Puts the best @want from item @from on into order. */
+static void list_order(RankedList *l, size_t from, size_t want)
+{
+    size_t n = l->n - from;
+
+    select_least(l->item + from, n, want);
+    qsort(l->item + from, MIN(want, n), sizeof(uint64_t), by_value);
 }
 
 /* -- Candidates -- */
@@ -318,23 +386,35 @@ static uint32_t least_wanted_rank(const HmWriteHeat *w)
     return MAX(hot, pays);
 }
 
+static size_t most_candidates(const HmWriteHeat *w)
+{
+    uint32_t dram = hm_frames_tier_blocks(w->parent.frames, HM_TIER_DRAM);
+
+    return CLAMP(dram, CANDIDATES_MIN, CANDIDATES_MAX);
+}
+
 /* Keeps the hotter half.  Returns the least rank that is still of use. */
 static uint32_t drop_colder_half(RankedList *l)
 {
-    qsort(l->item, l->n, sizeof(Ranked), by_rank_falling);
+    uint32_t least = UINT32_MAX;
+
+    select_least(l->item, l->n, l->n / 2);
     l->n /= 2;
-    return l->item[l->n - 1].rank + 1;
+    for (size_t i = 0; i < l->n; i++) {
+        least = MIN(least, hot_rank(l->item[i]));
+    }
+    return least + 1;
 }
 
 static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
 {
     uint32_t least = least_wanted_rank(w);
+    size_t most = most_candidates(w);
     uint32_t rank[HM_DIRTY_BATCH];
     size_t n;
 
     w->cand.n = 0;
     w->next = 0;
-    w->sorted = false;
     while ((n = hm_dirty_next(it))) {
         hm_heat_ranks(w->parent.heat, it->block, rank, n);
         for (size_t i = 0; i < n; i++) {
@@ -344,8 +424,8 @@ static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
                 hm_frames_tier_of(w->parent.frames, block) != HM_TIER_NVM) {
                 continue;
             }
-            list_add(&w->cand, rank[i], block);
-            if (w->cand.n == CANDIDATES) {
+            list_add(&w->cand, hottest_first(rank[i], block));
+            if (w->cand.n == most) {
                 least = drop_colder_half(&w->cand);
             }
         }
@@ -388,13 +468,13 @@ static void find_victims(HmWriteHeat *w, size_t want, uint32_t limit)
         hm_heat_ranks(w->parent.heat, block, rank, n);
         for (size_t i = 0; i < n; i++) {
             if (rank[i] < limit && !resting(w, block[i])) {
-                list_add(&w->victim, rank[i], block[i]);
+                list_add(&w->victim, coldest_first(rank[i], block[i]));
                 cold += rank[i] == 0;
             }
         }
         look -= passed;
     }
-    qsort(w->victim.item, w->victim.n, sizeof(Ranked), by_rank);
+    list_order(&w->victim, 0, want);
 }
 
 /* -- Plan -- */
@@ -410,52 +490,45 @@ static unsigned copies_into_nvm(const HmWriteHeat *w, const HmMove *move)
     return r == HM_MOVE_DONE ? cycle.n - 1 : 0;
 }
 
-static void sort_candidates(HmWriteHeat *w)
+/* Passes candidates that are in dram by now.  False: none is left. */
+static bool have_candidate(HmWriteHeat *w)
 {
-    if (!w->sorted) {
-        qsort(w->cand.item, w->cand.n, sizeof(Ranked), by_rank_falling);
-        w->sorted = true;
-    }
-}
+    while (w->next < w->cand.n) {
+        uint32_t block = block_of(w->cand.item[w->next]);
 
-/* The hottest block that is still to be planned.  NULL: none left. */
-static const Ranked *next_candidate(HmWriteHeat *w)
-{
-    for (; w->next < w->cand.n; w->next++) {
-        const Ranked *c = &w->cand.item[w->next];
-
-        if (hm_frames_tier_of(w->parent.frames, c->block) == HM_TIER_NVM) {
-            return c;
+        if (hm_frames_tier_of(w->parent.frames, block) == HM_TIER_NVM) {
+            return true;
         }
+        w->next++;
     }
-    return NULL;
+    return false;
 }
 
 static size_t write_heat_plan(HmPolicy *p, HmMove *plan, size_t max)
 {
     HmWriteHeat *w = write_heat_of(p);
     size_t want = MIN(max, w->cand.n - w->next);
-    const Ranked *up;
+    size_t last = w->next + want;
     size_t n = 0;
 
     if (want == 0 || hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
         return 0;
     }
-    sort_candidates(w);
-    find_victims(w, want, w->cand.item[w->next].rank);
-    for (size_t v = 0; v < w->victim.n && n < want; v++) {
-        const Ranked *down = &w->victim.item[v];
-        HmMove move = { .demote = down->block };
+    list_order(&w->cand, w->next, want);
+    find_victims(w, want, hot_rank(w->cand.item[w->next]));
+    for (size_t v = 0; v < MIN(want, w->victim.n); v++) {
+        uint64_t down = w->victim.item[v], up;
+        HmMove move = { .demote = block_of(down) };
         double t, gain;
         unsigned copies;
 
-        up = next_candidate(w);
-        if (!up) {
+        if (!have_candidate(w) || w->next >= last) {
             break;
         }
-        move.promote = up->block;
-        t = hm_heat_rank_to_temperature(p->heat, up->rank);
-        gain = t - hm_heat_rank_to_temperature(p->heat, down->rank);
+        up = w->cand.item[w->next];
+        move.promote = block_of(up);
+        t = hm_heat_rank_to_temperature(p->heat, hot_rank(up));
+        gain = t - hm_heat_rank_to_temperature(p->heat, cold_rank(down));
         if (gain < gain_needed(w, t, 1)) {
             break;
         }
@@ -534,7 +607,7 @@ static size_t write_heat_bytes(const HmPolicy *p)
 {
     const HmWriteHeat *w = container_of(p, HmWriteHeat, parent);
 
-    return sizeof(*w) + (w->cand.size + w->victim.size) * sizeof(Ranked) +
+    return sizeof(*w) + (w->cand.size + w->victim.size) * sizeof(uint64_t) +
            ARRAY_SIZE(w->shield) * shield_bytes(p->frames);
 }
 

@@ -208,6 +208,31 @@ static void test_third_is_first(void)
     hm_frames_free(fr);
 }
 
+/*
+ *  block    0 1 | 2 3 4 5 6 7    mappings
+ *  is       5 1 | 4 0 2 3 6 7    6: 5, 1, 4, 0, 2-3, 6-7
+ *  5 <-> 3  5 1 | 4 3 2 0 6 7    7: 3 is home, yet 4 and 5 part
+ */
+static void test_homing_of_two_refused(void)
+{
+    static const uint32_t is[] = { 5, 1, 4, 0, 2, 3, 6, 7 };
+    static const HmCycle make[] = {
+        { .n = 3, .block = { 0, 5, 3 } }, { .n = 2, .block = { 2, 4 } },
+    };
+    HmFrames *fr = hm_frames_new(tiny, 2);
+    HmCycle c;
+
+    hm_frames_apply(fr, &make[0]);
+    hm_frames_apply(fr, &make[1]);
+    assert_frames(fr, is);
+    g_assert_cmpuint(hm_frames_mappings(fr), ==, 6);
+    g_assert_cmpint(hm_frames_plan_cycle(fr, 5, 3, 6, &c), ==,
+                    HM_MOVE_MAP_LIMIT);
+    g_assert_cmpint(hm_frames_plan_cycle(fr, 5, 3, 7, &c), ==, HM_MOVE_DONE);
+    g_assert_cmpuint(c.n, ==, 2);
+    hm_frames_free(fr);
+}
+
 /* There and back again: all cuts stay where mappings do not merge. */
 static void test_not_mergeable(void)
 {
@@ -510,6 +535,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/frames/cycles-of-two", test_cycles_of_two);
     g_test_add_func("/hybridmem/frames/cycle-of-three", test_cycle_of_three);
     g_test_add_func("/hybridmem/frames/third-is-first", test_third_is_first);
+    g_test_add_func("/hybridmem/frames/homing-of-two-refused",
+                    test_homing_of_two_refused);
     g_test_add_func("/hybridmem/frames/refusals", test_refusals);
     g_test_add_func("/hybridmem/frames/not-mergeable", test_not_mergeable);
     g_test_add_func("/hybridmem/frames/verify-finds", test_verify_finds);

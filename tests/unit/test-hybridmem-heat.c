@@ -62,7 +62,7 @@ static void check_walk(uint64_t pages, uint32_t ppb, double p)
 
 static void test_walk(void)
 {
-    static const uint64_t pages[] = { 1, 63, 64, 65, 1000, 4096, 40001 };
+    static const uint64_t pages[] = { 1, 63, 64, 65, 255, 256, 1000, 40001 };
     static const double p[] = { 0, 0.0005, 0.01, 0.3, 1 };
 
     for (size_t i = 0; i < G_N_ELEMENTS(pages); i++) {
@@ -366,6 +366,29 @@ static void test_huge_elapsed(void)
     }
 }
 
+/* The scale ends at 2^32, wherever in the range of stamps. */
+static void test_hottest(void)
+{
+    enum { PAGES = 1 << 18 };
+    unsigned long *dirty = g_new(unsigned long, BITS_TO_LONGS(PAGES));
+    HmHeat *h = hm_heat_new(PAGES, PAGES, 1000);
+    uint32_t rank;
+
+    memset(dirty, 0xff, BITS_TO_LONGS(PAGES) * sizeof(long));
+    hm_heat_age(h, 207000);
+    for (unsigned i = 0; i < 17000; i++) {
+        hm_heat_window(h, dirty, 0);
+    }
+    rank = hm_heat_rank(h, 0);
+    g_assert_cmpuint(rank, ==, hm_heat_temperature_to_rank(h, 1e30));
+    assert_near(hm_heat_temperature(h, 0), 0x1p32, STEP);
+    hm_heat_window(h, dirty, 0);
+    g_assert_cmpuint(hm_heat_rank(h, 0), ==, rank);
+    g_assert_cmpuint(hm_heat_threshold(h, 0), >, rank);
+    g_free(dirty);
+    hm_heat_free(h);
+}
+
 /* -- Threshold -- */
 
 static uint32_t count_from(const HmHeat *h, uint32_t rank)
@@ -449,6 +472,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/heat/small-additions", test_small_additions);
     g_test_add_func("/hybridmem/heat/rebase", test_rebase);
     g_test_add_func("/hybridmem/heat/huge-elapsed", test_huge_elapsed);
+    g_test_add_func("/hybridmem/heat/hottest", test_hottest);
     g_test_add_func("/hybridmem/heat/threshold", test_threshold);
     g_test_add_func("/hybridmem/heat/bytes", test_bytes);
     return g_test_run();

@@ -606,16 +606,22 @@ static void test_plan_in_parts(void)
     sim_end(&s);
 }
 
-/* Windows in a row, of 12, in which a move is planned that always fails. */
-static unsigned plans_when(HmMoveResult result)
+/*
+ * Plans in 12 windows, if all fail.  One block of each tier is in demand,
+ * the other tier has others: so both blocks of a move must rest.
+ */
+static unsigned plans_when(HmMoveResult result, bool one_victim)
 {
     unsigned n = 0;
     Sim s;
 
-    sim_init(&s, "write-heat", 1, 7, 1, 10000);
+    sim_init(&s, "write-heat", one_victim ? 1 : 4, 20, 1, 10000);
     s.result = result;
+    s.max = 1;
     for (unsigned w = 0; w < 13; w++) {
-        write_block(&s, 5);
+        for (uint32_t b = 10; b < (one_victim ? 20 : 11); b++) {
+            write_block(&s, b);
+        }
         sim_window(&s, 1000);
         n += s.planned;
     }
@@ -625,14 +631,67 @@ static unsigned plans_when(HmMoveResult result)
 
 static void test_failures(void)
 {
-    g_assert_cmpuint(plans_when(HM_MOVE_DONE), ==, 1);
-    g_assert_cmpuint(plans_when(HM_MOVE_BUDGET), ==, 12);
-    g_assert_cmpuint(plans_when(HM_MOVE_BUSY), ==, 12);
-    g_assert_cmpuint(plans_when(HM_MOVE_STALE), ==, 12);
-    /* In windows 2 and 10. */
-    g_assert_cmpuint(plans_when(HM_MOVE_PINNED), ==, 2);
-    g_assert_cmpuint(plans_when(HM_MOVE_MAP_LIMIT), ==, 2);
-    g_assert_cmpuint(plans_when(HM_MOVE_FAILED), ==, 2);
+    static const struct {
+        HmMoveResult result;
+        unsigned plans;
+    } row[] = {
+        { HM_MOVE_BUDGET, 12 },
+        { HM_MOVE_BUSY, 12 },
+        { HM_MOVE_STALE, 12 },
+        /* In windows 2 and 10. */
+        { HM_MOVE_PINNED, 2 },
+        { HM_MOVE_MAP_LIMIT, 2 },
+        { HM_MOVE_FAILED, 2 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        g_assert_cmpuint(plans_when(row[i].result, false), ==, row[i].plans);
+        g_assert_cmpuint(plans_when(row[i].result, true), ==, row[i].plans);
+    }
+    g_assert_cmpuint(plans_when(HM_MOVE_DONE, false), ==, 1);
+}
+
+/* Of many candidates and victims, the very hottest and coldest are taken. */
+static void test_choice(void)
+{
+    enum { DRAM = 1500, NVM = 6000, MAX_MOVES = 300 };
+    uint32_t least_up = UINT32_MAX, most_left = 0;
+    uint32_t most_down = 0, least_left = UINT32_MAX;
+    uint8_t *moved;
+    Sim s;
+
+    sim_init(&s, "write-heat", DRAM, NVM, 64, 10000);
+    moved = g_new0(uint8_t, s.blocks);
+    for (unsigned w = 0; w < 5; w++) {
+        for (uint32_t b = 0; b < s.blocks; b++) {
+            unsigned n = b * 2654435761u >> (b < DRAM ? 29 : 26);
+
+            for (unsigned i = 0; i < n; i++) {
+                write_page(&s, b * 64ull + i);
+            }
+        }
+        s.max = w == 4 ? MAX_MOVES : 0;
+        sim_window(&s, 1000);
+    }
+    g_assert_cmpuint(s.planned, ==, MAX_MOVES);
+    for (size_t i = 0; i < MAX_MOVES; i++) {
+        least_up = MIN(least_up, hm_heat_rank(s.heat, s.plan[i].promote));
+        most_down = MAX(most_down, hm_heat_rank(s.heat, s.plan[i].demote));
+        moved[s.plan[i].promote] = moved[s.plan[i].demote] = 1;
+    }
+    for (uint32_t b = 0; b < s.blocks; b++) {
+        uint32_t rank = hm_heat_rank(s.heat, b);
+
+        if (!moved[b] && b < DRAM) {
+            least_left = MIN(least_left, rank);
+        } else if (!moved[b]) {
+            most_left = MAX(most_left, rank);
+        }
+    }
+    g_assert_cmpuint(least_up, >=, most_left);
+    g_assert_cmpuint(most_down, <=, least_left);
+    g_free(moved);
+    sim_end(&s);
 }
 
 /* -- write-heat: simulations ----------------------------------------- */
@@ -815,6 +874,35 @@ static void test_hot_set_in_noise(void)
     guest_shift(&s, &g);
     g_assert_cmpuint(guest_settle(&s, &g, 0.9 * best, 20), <=, 12);
     guest_end(&s, &g);
+}
+
+/* The margin that one guest needed does not keep the next from dram. */
+static void test_margin_comes_down(void)
+{
+    static const struct {
+        double p_hot;
+        unsigned windows;
+    } row[] = { { 1, 20 }, { 0.5, 40 } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        Guest g = {
+            .dram = 2048, .nvm = 14336, .ppb = 1, .p_cold = 0.5,
+            .half_life_ms = 5000,
+        };
+        unsigned settled;
+        Sim s;
+
+        guest_begin(&s, &g);
+        guest_run(&s, &g, 100);
+        guest_shift(&s, &g);
+        g.hot = 1000;
+        g.p_hot = row[i].p_hot;
+        g.p_cold = 0;
+        settled = guest_settle(&s, &g, 0.95, 300);
+        g_test_message("p %.1f: settled in %u windows", g.p_hot, settled);
+        g_assert_cmpuint(settled, <=, row[i].windows);
+        guest_end(&s, &g);
+    }
 }
 
 static void test_moving_hot_set(void)
@@ -1008,6 +1096,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/policy/write-heat/in-parts",
                     test_plan_in_parts);
     g_test_add_func("/hybridmem/policy/write-heat/failures", test_failures);
+    g_test_add_func("/hybridmem/policy/write-heat/choice", test_choice);
     g_test_add_func("/hybridmem/policy/write-heat/uniform", test_uniform);
     g_test_add_func("/hybridmem/policy/write-heat/uniform-shapes",
                     test_uniform_shapes);
@@ -1015,6 +1104,8 @@ int main(int argc, char **argv)
                     test_still_hot_set);
     g_test_add_func("/hybridmem/policy/write-heat/hot-set-in-noise",
                     test_hot_set_in_noise);
+    g_test_add_func("/hybridmem/policy/write-heat/margin-comes-down",
+                    test_margin_comes_down);
     g_test_add_func("/hybridmem/policy/write-heat/moving-hot-set",
                     test_moving_hot_set);
     g_test_add_func("/hybridmem/policy/write-heat/restless-hot-set",

@@ -11,9 +11,9 @@
 #include "qemu/bitops.h"
 #include "hw/hybridmem/types.h"
 
-#define HM_DIRTY_BATCH 256      /* blocks; at least 2 * BITS_PER_LONG */
-#define HM_DIRTY_AHEAD 16       /* blocks to prefetch ahead: about as many as
-                                 * a core has outstanding cache misses */
+#define HM_DIRTY_BATCH 512      /* blocks; over 4 * BITS_PER_LONG */
+#define HM_DIRTY_AHEAD 32       /* blocks to prefetch ahead: half the time of
+                                 * 16 at 256 GiB, 64 gains nothing more */
 
 typedef struct HmDirtyIter {
     const unsigned long *map;
@@ -44,16 +44,47 @@ static inline unsigned long hm_dirty_word(const HmDirtyIter *it, size_t i)
     return i + 1 == it->words ? w & it->last_mask : w;
 }
 
+/*
+ * Appends the bits of word @i to the @n blocks that there are.  With few
+ * pages dirty it is a coin toss whether a word has a bit, so the first two
+ * are taken without a branch.
+ */
+static inline size_t hm_dirty_take_word(HmDirtyIter *it, size_t i, size_t n)
+{
+    const unsigned long top = 1UL << (BITS_PER_LONG - 1);
+    unsigned long w = hm_dirty_word(it, i);
+    uint32_t base = i * BITS_PER_LONG;
+
+    for (unsigned k = 0; k < 2; k++) {
+        it->block[n] = base + __builtin_ctzl(w | top);
+        n += w != 0;
+        w &= w - 1;
+    }
+    for (; w; w &= w - 1) {
+        it->block[n++] = base + __builtin_ctzl(w);
+    }
+    return n;
+}
+
+static inline bool hm_dirty_none(const unsigned long *m)
+{
+    return !(m[0] | m[1] | m[2] | m[3]);
+}
+
+/* A page is a block.  Four words at a time, to pass what is clean quickly. */
 static inline size_t hm_dirty_next_pages(HmDirtyIter *it)
 {
-    size_t n = 0, end = it->words;
+    size_t n = 0;
 
-    while (it->word < end && n <= HM_DIRTY_BATCH - BITS_PER_LONG) {
-        unsigned long w = hm_dirty_word(it, it->word);
-        uint32_t base = it->word++ * BITS_PER_LONG;
+    while (it->word < it->words && n <= HM_DIRTY_BATCH - 4 * BITS_PER_LONG) {
+        size_t end = MIN(it->word + 4, it->words);
 
-        for (; w; w &= w - 1) {
-            it->block[n++] = base + __builtin_ctzl(w);
+        if (end == it->word + 4 && hm_dirty_none(&it->map[it->word])) {
+            it->word = end;
+            continue;
+        }
+        for (; it->word < end; it->word++) {
+            n = hm_dirty_take_word(it, it->word, n);
         }
     }
     return n;
