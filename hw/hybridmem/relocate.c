@@ -154,6 +154,9 @@ static HmMoveResult relocate_one(Hybridmem *hm, const HmMove *mv,
 
 static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
 {
+    sigset_t mask;
+
+    hm_safe_copy_begin(&mask);
     while (b->taken < b->n && !hm->remap.broken) {
         const HmMove *mv = &b->moves[b->taken];
         HmMoveResult r = relocate_one(hm, mv, b->any_tier, &b->copied_bytes);
@@ -167,6 +170,7 @@ static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
             break;
         }
     }
+    hm_safe_copy_end(&mask);
 }
 
 static void all_busy(HmBatch *b)

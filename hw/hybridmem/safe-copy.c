@@ -45,6 +45,20 @@ bool hm_safe_copy(void *dst, const void *src, size_t len)
     return true;
 }
 
+void hm_safe_copy_begin(sigset_t *mask)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &set, mask);
+}
+
+void hm_safe_copy_end(const sigset_t *mask)
+{
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
 void hm_safe_copy_init(void)
 {
     struct sigaction act = {

@@ -6,6 +6,7 @@
 #ifndef HW_HYBRIDMEM_SAFE_COPY_H
 #define HW_HYBRIDMEM_SAFE_COPY_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -14,6 +15,14 @@
  * Any thread that does not block SIGBUS.
  */
 bool hm_safe_copy(void *dst, const void *src, size_t len);
+
+/*
+ * From begin to end this thread takes SIGBUS, and @mask keeps what it blocked
+ * before.  QEMU's main loop blocks SIGBUS, to read it from a signalfd; and a
+ * fault while it is blocked kills the process, whatever the handler.
+ */
+void hm_safe_copy_begin(sigset_t *mask);
+void hm_safe_copy_end(const sigset_t *mask);
 
 /*
  * Puts our SIGBUS handler before the one that is installed; again when
