@@ -71,6 +71,11 @@ static bool child_fits(HmContainer *c, const HmChild *n, Error **errp)
     uint64_t size = hm_container_size(c);
     unsigned i;
 
+    if (c->children->len == HM_EXTENTS_MAX) {
+        error_setg(errp, "'%s' has %u children already, which is the most",
+                   cid, HM_EXTENTS_MAX);
+        return false;
+    }
     if (n->offset >= size || n->size > size - n->offset) {
         error_setg(errp, "'%s' with offset=0x%" PRIx64 ",size=0x%" PRIx64
                    " ends beyond its parent '%s' of size 0x%" PRIx64,
@@ -242,8 +247,9 @@ static bool options_fit(HmContainer *c, Error **errp)
 
     if (b->prealloc || b->policy != HOST_MEM_POLICY_DEFAULT ||
         !bitmap_empty(b->host_nodes, MAX_NODES)) {
-        error_setg(errp, "prealloc, policy and host-nodes of '%s' belong to"
-                   " its memory-backend-devmem children", id);
+        error_setg(errp, "prealloc (or -mem-prealloc), policy and host-nodes"
+                   " are not for '%s', but for its memory-backend-devmem"
+                   " children", id);
     } else if (b->merge) {
         error_setg(errp, "merge=on is not possible for '%s': its memory is"
                    " shared with devices and files; leave it off", id);
@@ -310,6 +316,8 @@ static bool container_alloc(HostMemoryBackend *backend, Error **errp)
                           sizeof(*c->pins));
     memory_region_init_ram_ptr(&backend->mr, OBJECT(c), name, backend->size,
                                c->host);
+    /* What sizes memory devices divides by it. */
+    backend->mr.align = QEMU_VMALLOC_ALIGN;
     hm_hooks_add_container(c);
     c->machine_done.notify = container_machine_done;
     qemu_add_machine_init_done_notifier(&c->machine_done);
@@ -324,8 +332,8 @@ static bool container_get_rebalance(Object *obj, Error **errp)
 static void container_set_rebalance(Object *obj, bool value, Error **errp)
 {
     if (host_memory_backend_mr_inited(MEMORY_BACKEND(obj))) {
-        error_setg(errp, "cannot change property 'rebalance' of %s",
-                   object_get_typename(obj));
+        error_setg(errp, "cannot change property 'rebalance' of '%s': it is"
+                   " in use", object_get_canonical_path_component(obj));
         return;
     }
     MEMORY_BACKEND_CONTAINER(obj)->rebalance = value;
@@ -364,10 +372,20 @@ static void container_finalize(Object *obj)
     hm_frames_free(c->frames);
 }
 
+static bool container_can_be_deleted(UserCreatable *uc)
+{
+    HmContainer *c = MEMORY_BACKEND_CONTAINER(uc);
+
+    return !host_memory_backend_is_mapped(&c->parent_obj) &&
+           !c->children->len;
+}
+
 static void container_class_init(ObjectClass *oc, HmClassData *data)
 {
     HostMemoryBackendClass *bc = MEMORY_BACKEND_CLASS(oc);
+    UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
 
+    ucc->can_be_deleted = container_can_be_deleted;
     bc->alloc = container_alloc;
     object_class_property_add_bool(oc, "rebalance", container_get_rebalance,
                                    container_set_rebalance);

@@ -102,6 +102,7 @@ static bool options_fit(HmDevmem *d, Error **errp)
 /* policy= and host-nodes= as for any backend; prealloc= after it. */
 static bool bind_and_populate(HmDevmem *d, Error **errp)
 {
+    ERRP_GUARD();
     HostMemoryBackend *b = &d->parent_obj;
     void *host = d->container->host + d->offset;
 
@@ -121,9 +122,14 @@ static bool bind_and_populate(HmDevmem *d, Error **errp)
         return false;
     }
 #endif
-    return !b->prealloc ||
-           qemu_prealloc_mem(d->file.fd, host, b->size, b->prealloc_threads,
-                             b->prealloc_context, false, errp);
+    if (b->prealloc &&
+        !qemu_prealloc_mem(d->file.fd, host, b->size, b->prealloc_threads,
+                           b->prealloc_context, false, errp)) {
+        error_prepend(errp, "'%s', mem-path=%s: is there room for 0x%" PRIx64
+                      " bytes? ", devmem_id(d), d->path, b->size);
+        return false;
+    }
+    return true;
 }
 
 static bool map_into(HmDevmem *d, HmContainer *c, Error **errp)
@@ -175,6 +181,13 @@ static void devmem_complete(UserCreatable *uc, Error **errp)
         return;
     }
     if (!hm_tier_file_open(&d->file, d->path, d->phy_offset, b->size, errp)) {
+        return;
+    }
+    if (!QEMU_IS_ALIGNED(d->offset, d->file.align)) {
+        error_setg(errp, "offset=0x%" PRIx64 " of '%s' must be a multiple of"
+                   " 0x%" PRIx64 ", the page size of mem-path=%s", d->offset,
+                   devmem_id(d), d->file.align, d->path);
+        hm_tier_file_close(&d->file);
         return;
     }
     if (!map_into(d, c, errp)) {

@@ -28,9 +28,8 @@ static void print_tiers(Monitor *mon, const HybridmemInfo *info)
     for (t = info->tiers; t; t = t->next) {
         g_autofree char *size = size_to_str(t->value->size);
 
-        monitor_printf(mon, "  %s: %s, %" PRIu64 " pages dirty in the last"
-                       " window\n", HybridmemTier_str(t->value->tier), size,
-                       t->value->window_dirty_pages);
+        monitor_printf(mon, "  %s: %s\n", HybridmemTier_str(t->value->tier),
+                       size);
     }
 }
 
@@ -39,6 +38,11 @@ static void print_counters(Monitor *mon, const HybridmemInfo *info)
     const HybridmemCounters *c = info->counters;
     const HybridmemSkipped *s = c->skipped;
 
+    monitor_printf(mon, "  last window: %" PRIu64 " pages dirty, %" PRIu64
+                   " of them in nvm (%" PRIu64 " %%)\n",
+                   c->window_dirty_pages, c->window_nvm_dirty_pages,
+                   c->window_dirty_pages ? c->window_nvm_dirty_pages * 100 /
+                   c->window_dirty_pages : 0);
     monitor_printf(mon, "  windows: %" PRIu64 " (%" PRIu64 " lost), dirty"
                    " pages: %" PRIu64 ", of them in nvm: %" PRIu64 "\n",
                    c->windows, c->windows_lost, c->dirty_pages,
@@ -69,9 +73,11 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
         monitor_printf(mon, "%s: %s", info->id,
                        HybridmemState_str(info->state));
         print_inhibitors(mon, info);
-        monitor_printf(mon, "\n  memdev %s, policy %s, blocks of %s\n",
+        monitor_printf(mon, "\n  memdev %s, policy %s, blocks of %s, window"
+                       " %" PRIu32 " ms each %" PRIu32 " ms\n",
                        info->memdev, HybridmemPolicy_str(info->policy),
-                       block);
+                       block, info->parameters->window,
+                       info->parameters->interval);
         print_tiers(mon, info);
         print_counters(mon, info);
         monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",

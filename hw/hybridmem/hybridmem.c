@@ -283,6 +283,8 @@ static void hybridmem_complete(UserCreatable *uc, Error **errp)
     if (replay_mode != REPLAY_MODE_NONE) {
         error_setg(errp, "hybridmem '%s' is not possible with record/replay"
                    " (-icount rr=)", hm->id);
+        error_append_hint(errp, "Use rebalance=off on the container to run"
+                          " without an engine\n");
         return;
     }
     if (phase_check(PHASE_MACHINE_READY)) {
@@ -308,8 +310,7 @@ bool hm_engine_attach_default(HmContainer *c, Error **errp)
     const char *id = object_get_canonical_path_component(OBJECT(c));
     g_autofree char *engine_id = g_strdup_printf("%s-hybridmem", id);
 
-    if (!c->rebalance || replay_mode != REPLAY_MODE_NONE ||
-        object_child_foreach(root, names_container, c)) {
+    if (!c->rebalance || object_child_foreach(root, names_container, c)) {
         return true;
     }
     return object_new_with_props(TYPE_HYBRIDMEM, root, engine_id, errp,

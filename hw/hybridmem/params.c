@@ -16,14 +16,13 @@ typedef enum ParamType {
     PARAM_UINT32,
     PARAM_UINT64,
     PARAM_SIZE,
-    PARAM_NUMBER,
 } ParamType;
 
 typedef struct Param {
     const char *name;
     ParamType type;
     size_t has, value;              /* offsets in HybridmemParameters */
-    double min, max;                /* of numbers; max 0: no limit */
+    uint32_t min, max;              /* of PARAM_UINT32 */
     const char *description;
 } Param;
 
@@ -46,8 +45,8 @@ static const Param params[] = {
           "Milliseconds of each interval during which writes are logged"),
     PARAM("half-life", PARAM_UINT32, half_life, 10, 86400000,
           "Milliseconds in which a temperature halves"),
-    PARAM("min-gain", PARAM_NUMBER, min_gain, 0, 1000000,
-          "Page writes that a move must save for each page it writes"),
+    PARAM("min-gain", PARAM_UINT32, min_gain, 0, 100000000,
+          "Percent of its own page writes that a move must save"),
     PARAM("max-bandwidth", PARAM_SIZE, max_bandwidth, 0, 0,
           "Bytes per second that moves may copy; 0: no limit"),
     PARAM("max-stall", PARAM_UINT32, max_stall, 0, 1000000,
@@ -78,7 +77,7 @@ void hm_params_init(HybridmemParameters *p)
         .interval = 1000,
         .window = 250,
         .half_life = 5000,
-        .min_gain = pp.min_gain,
+        .min_gain = pp.min_gain * 100,
         .max_bandwidth = 256 * MiB,
         .max_stall = 20000,
         .max_stop = 1000,
@@ -97,7 +96,7 @@ HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
 {
     return (HmPolicyParams) {
         .map_limit = map_limit,
-        .min_gain = p->min_gain,
+        .min_gain = p->min_gain / 100.0,
         .cmq_lifetime_ms = p->cmq_lifetime,
         .cmq_cork_ms = p->cmq_cork,
         .cmq_max_pairs = p->cmq_max_pairs,
@@ -115,8 +114,6 @@ static size_t param_size(const Param *d)
     case PARAM_UINT64:
     case PARAM_SIZE:
         return sizeof(uint64_t);
-    case PARAM_NUMBER:
-        return sizeof(double);
     }
     g_assert_not_reached();
 }
@@ -146,22 +143,13 @@ void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from)
 static bool param_check(const HybridmemParameters *p, const Param *d,
                         Error **errp)
 {
-    const void *field = (const char *)p + d->value;
-    double value;
+    const uint32_t *value = (const void *)((const char *)p + d->value);
 
-    if (d->type == PARAM_UINT32) {
-        value = *(const uint32_t *)field;
-    } else if (d->type == PARAM_NUMBER) {
-        value = *(const double *)field;
-    } else {
+    if (d->type != PARAM_UINT32 || (*value >= d->min && *value <= d->max)) {
         return true;
     }
-    /* Written so that NaN fails. */
-    if (value >= d->min && value <= d->max) {
-        return true;
-    }
-    error_setg(errp, "%s=%g is out of range: it must be %.0f to %.0f",
-               d->name, value, d->min, d->max);
+    error_setg(errp, "%s=%" PRIu32 " is out of range: it must be %" PRIu32
+               " to %" PRIu32, d->name, *value, d->min, d->max);
     return false;
 }
 
@@ -206,8 +194,6 @@ static bool param_visit(Visitor *v, const char *name, const Param *d,
         return visit_type_uint64(v, name, field, errp);
     case PARAM_SIZE:
         return visit_type_size(v, name, field, errp);
-    case PARAM_NUMBER:
-        return visit_type_number(v, name, field, errp);
     }
     g_assert_not_reached();
 }
@@ -261,7 +247,6 @@ void hm_params_class_init(ObjectClass *oc)
         [PARAM_UINT32] = "uint32",
         [PARAM_UINT64] = "uint64",
         [PARAM_SIZE] = "size",
-        [PARAM_NUMBER] = "number",
     };
     unsigned i;
 

@@ -94,6 +94,16 @@ static int open_unnamed(const char *dir, Error **errp)
     return fd;
 }
 
+/* Not a file in the place of a device that is missing. */
+static bool may_make(const char *path)
+{
+    g_autofree char *dir = g_path_get_dirname(path);
+    struct stat st, dev;
+
+    return stat(dir, &st) == 0 &&
+           (stat("/dev", &dev) || st.st_dev != dev.st_dev);
+}
+
 static int open_path(const char *path, uint64_t end, bool *is_new,
                      Error **errp)
 {
@@ -108,7 +118,7 @@ static int open_path(const char *path, uint64_t end, bool *is_new,
         return open_unnamed(path, errp);
     }
     fd = qemu_open_old(path, O_RDWR);
-    if (fd < 0 && errno == ENOENT && !g_str_has_prefix(path, "/dev/")) {
+    if (fd < 0 && errno == ENOENT && may_make(path)) {
         fd = qemu_open_old(path, O_RDWR | O_CREAT | O_EXCL, 0600);
         *is_new = fd >= 0;
     }
@@ -119,8 +129,25 @@ static int open_path(const char *path, uint64_t end, bool *is_new,
             error_append_hint(errp, "Give the user of QEMU access to it;"
                               " " DEV_MEM " needs root (CAP_SYS_RAWIO)\n");
         }
+        if (g_str_equal(path, DEV_MEM)) {
+            error_append_hint(errp, DEV_MEM " is what is mapped without"
+                              " mem-path=\n");
+        }
     }
     return fd;
+}
+
+static bool check_alignment(const HmTierFile *f, const char *path,
+                            Error **errp)
+{
+    if (QEMU_IS_ALIGNED(f->offset, f->align) &&
+        QEMU_IS_ALIGNED(f->size, f->align)) {
+        return true;
+    }
+    error_setg(errp, "phy-offset=0x%" PRIx64 " and size=0x%" PRIx64 " must be"
+               " multiples of 0x%" PRIx64 ", the page size of mem-path=%s",
+               f->offset, f->size, f->align, path);
+    return false;
 }
 
 static bool size_regular(HmTierFile *f, const struct stat *st,
@@ -132,6 +159,9 @@ static bool size_regular(HmTierFile *f, const struct stat *st,
     f->can_punch = true;
     if (fstatfs(f->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC) {
         f->align = fs.f_bsize;
+    }
+    if (!check_alignment(f, path, errp)) {
+        return false;
     }
     if (st->st_size < end && ftruncate(f->fd, end)) {
         error_setg_errno(errp, errno, "cannot make mem-path=%s %" PRIu64
@@ -156,7 +186,9 @@ static bool size_device(HmTierFile *f, const struct stat *st,
         return false;
     }
     f->mergeable = true;
-    sysfs_number(st, "device/align", &f->align);
+    if (!sysfs_number(st, "align", &f->align)) {
+        sysfs_number(st, "device/align", &f->align);    /* before 5.1 */
+    }
     if (sysfs_number(st, "size", &size) && end > size) {
         error_setg(errp, "phy-offset=0x%" PRIx64 ",size=0x%" PRIx64 " ends"
                    " beyond mem-path=%s of size 0x%" PRIx64, f->offset,
@@ -188,14 +220,7 @@ static bool check_range(HmTierFile *f, const char *path, Error **errp)
                    " character device", path);
         return false;
     }
-    if (!QEMU_IS_ALIGNED(f->offset, f->align) ||
-        !QEMU_IS_ALIGNED(f->size, f->align)) {
-        error_setg(errp, "phy-offset=0x%" PRIx64 " and size=0x%" PRIx64
-                   " must be multiples of 0x%" PRIx64 ", the page size of"
-                   " mem-path=%s", f->offset, f->size, f->align, path);
-        return false;
-    }
-    return true;
+    return check_alignment(f, path, errp);
 }
 
 /* Two VMs in one range would read and write each other's memory. */

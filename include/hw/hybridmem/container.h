@@ -15,7 +15,7 @@
 
 #include "hw/hybridmem/compat.h"
 #include "system/hostmem.h"
-#include "hw/hybridmem/types.h"
+#include "hw/hybridmem/frames.h"
 
 #define TYPE_MEMORY_BACKEND_CONTAINER "memory-backend-container"
 #define TYPE_MEMORY_BACKEND_DEVMEM "memory-backend-devmem"

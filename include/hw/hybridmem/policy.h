@@ -46,7 +46,7 @@ struct HmPolicyOps {
     /* Plans again at once when a plan is carried out, without a window. */
     bool continuous;
 
-    /* Never plans; lets the engine sample only when it is asked to. */
+    /* Never plans; sampling goes on. */
     bool passive;
 
     /* Allocates; the caller has filled nothing, hm_policy_new() does. */
