@@ -143,11 +143,15 @@ def fitting(versions: list[str], pinned: str, build: Path,
 # --- QEMU's configure -----------------------------------------------------
 
 
-def profile() -> list[str]:
-    """The lean profile's options."""
-    lines = (HERE / "profile.txt").read_text().splitlines()
-    return [ln.strip() for ln in lines
-            if ln.strip() and not ln.lstrip().startswith("#")]
+def profile(tree: Path) -> list[str]:
+    """The lean profile's options, without those marked `?` that this QEMU
+    does not know."""
+    known = (tree / "scripts" / "meson-buildoptions.sh").read_text()
+    lines = [ln.strip() for ln in
+             (HERE / "profile.txt").read_text().splitlines()]
+    return [ln.lstrip("?") for ln in lines
+            if ln and not ln.startswith("#")
+            and (ln[0] != "?" or f" {ln[1:]}) " in known)]
 
 
 def read_stamp(obj: Path) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def read_stamp(obj: Path) -> dict[str, Any]:
 def qemu_configure(tree: Path, obj: Path, rest: list[str], identity: str) \
         -> bool:
     """Run QEMU's configure unless it ran with the same options."""
-    args = profile() + rest
+    args = profile(tree) + rest
     stamp = read_stamp(obj)
     if stamp.get("args") == args and stamp.get("identity") == identity:
         return False
