@@ -2,9 +2,9 @@
  * A guest that checks its memory and its disk while the host moves pages.
  *
  * Memory: every page of the buffer holds a pattern made from its number and
- * its generation; word 0 is a counter.  Each thread owns a slice: it sweeps it,
- * checking each page and counting word 0 up, and in between rewrites random
- * pages with their next generation.
+ * its generation; word 0 is a counter.  Each thread owns a slice: it sweeps
+ * it, checking each page and counting word 0 up, and in between rewrites
+ * random pages with their next generation.
  *
  * Disk: each thread owns a slice of /dev/vda, written and read with O_DIRECT
  * from and into changing buffers, each block with a pattern of its own.
