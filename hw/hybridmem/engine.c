@@ -307,18 +307,20 @@ static bool wait_until(Hybridmem *hm, int64_t until_ns);
 /*
  * Carries out @moves, as far as the budget allows before @until_ns.
  * @planned: by the policy, which is told of each; else by a command, and
- * without a budget.  Adds up what became of them in @results.
+ * without a budget.  Adds up what became of them in @results.  A command
+ * without moves holds the guest once, so that it can be measured.
  */
 static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
                       bool planned, int64_t until_ns,
                       uint64_t results[HM_MOVE__MAX])
 {
     size_t i = 0, k;
+    bool hold_once = !planned && !n;
 
     qemu_mutex_lock(&hm->lock);
     hm->stats.planned += n;
     qemu_mutex_unlock(&hm->lock);
-    while (i < n) {
+    while (i < n || hold_once) {
         HybridmemParameters p = parameters(hm);
         g_autofree HmMoveResult *each = NULL;
         HmBatch b = { .moves = moves + i, .any_tier = !planned };
@@ -341,6 +343,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
         b.limit_ns = p.max_stop * 1000ULL;
         b.each = each = g_new(HmMoveResult, b.n);
         hm->batch = &b;
+        hold_once = false;
         if (!call_main(hm, hm_relocate) || b.inhibited) {
             skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
             return;
