@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qtest of live migration, snapshots and dumps of a guest whose memory is
+ * being relocated.
+ */
+#include "qemu/osdep.h"
+#include <elf.h>
+#include "hybridmem-util.h"
+
+/* The state of a migration, when it has become one of @states ("a|b"). */
+static void wait_migration(QTestState *qts, const char *states)
+{
+    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
+    g_auto(GStrv) wanted = g_strsplit(states, "|", -1);
+
+    for (;;) {
+        QDict *info = qtest_qmp_assert_success_ref(qts,
+            "{ 'execute': 'query-migrate' }");
+        g_autofree char *status = g_strdup(qdict_get_try_str(info, "status"));
+
+        qobject_unref(info);
+        if (status && g_strv_contains((const char *const *)wanted, status)) {
+            return;
+        }
+        if (g_get_monotonic_time() > end || g_str_equal(status ?: "",
+                                                        "failed")) {
+            g_assert_cmpstr(status, ==, states);
+        }
+        g_usleep(5000);
+    }
+}
+
+static void set_speed(QTestState *qts, uint64_t bytes)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
+        " 'arguments': { 'max-bandwidth': %" PRIu64 " } }", bytes);
+}
+
+static void migrate(QTestState *qts, const char *uri)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments':"
+                             " { 'uri': %s } }", uri);
+}
+
+typedef struct Pair {
+    HmTest *from, *to;
+    char *uri;
+} Pair;
+
+static Pair start_pair(void)
+{
+    Pair p = { .from = hmt_start(FULL_SPEED, NULL) };
+    g_autofree char *incoming = NULL;
+
+    p.uri = g_strdup_printf("unix:%s/migrate", p.from->dir);
+    incoming = g_strdup_printf("-incoming %s", p.uri);
+    p.to = hmt_start(FULL_SPEED, incoming);
+    hmt_fill(p.from);
+    hmt_wait_counter(p.from->qts, "moves-done", 1000);
+    return p;
+}
+
+static void stop_pair(Pair *p)
+{
+    hmt_stop(p->from);
+    hmt_stop(p->to);
+    g_free(p->uri);
+}
+
+/* Slow enough to look at, and to write into what was sent already. */
+static void start_slowly(Pair *p)
+{
+    set_speed(p->from->qts, 4 * MiB);
+    migrate(p->from->qts, p->uri);
+    wait_migration(p->from->qts, "active");
+    hmt_wait_state(p->from->qts, "inhibited:migration");
+}
+
+static void test_precopy(void)
+{
+    Pair p = start_pair();
+    uint64_t done;
+
+    hmt_wait_state(p.to->qts, "inhibited:not-running");
+    start_slowly(&p);
+    done = hmt_counter(p.from->qts, "moves-done");
+    for (unsigned i = 0; i < 100; i++) {
+        hmt_write_page(p.from, hmt_random_page(p.from, 0, HMT_RAM));
+        g_usleep(2000);
+    }
+    g_assert_cmpuint(hmt_counter(p.from->qts, "moves-done"), ==, done);
+    set_speed(p.from->qts, 1 * GiB);
+    wait_migration(p.from->qts, "completed");
+    qtest_qmp_eventwait(p.to->qts, "RESUME");
+    hmt_assert_equal_in(p.from, p.to->qts);
+    /* There it goes on. */
+    hmt_wait_counter(p.to->qts, "moves-done", 1000);
+    hmt_assert_equal_in(p.from, p.to->qts);
+    /* Here it is as it was. */
+    hmt_assert_equal(p.from);
+    stop_pair(&p);
+}
+
+static void test_cancel(void)
+{
+    Pair p = start_pair();
+
+    start_slowly(&p);
+    qtest_set_expected_status(p.to->qts, EXIT_FAILURE);
+    qtest_qmp_assert_success(p.from->qts, "{ 'execute': 'migrate_cancel' }");
+    wait_migration(p.from->qts, "cancelled");
+    hmt_wait_state(p.from->qts, "running");
+    hmt_wait_counter(p.from->qts, "moves-done",
+                     hmt_counter(p.from->qts, "moves-done") + 1000);
+    hmt_assert_equal(p.from);
+    qtest_wait_qemu(p.to->qts);
+    stop_pair(&p);
+}
+
+/* Swapping in the middle of a migration would be no error, but is refused. */
+static void test_swap_refused(void)
+{
+    Pair p = start_pair();
+
+    start_slowly(&p);
+    hmt_assert_error(p.from->qts, "inhibited by migration",
+        "{ 'execute': 'hybridmem-swap', 'arguments': { 'pairs': ["
+        " { 'a': 0, 'b': 8388608 } ] } }");
+    set_speed(p.from->qts, 1 * GiB);
+    wait_migration(p.from->qts, "completed");
+    qtest_qmp_eventwait(p.to->qts, "RESUME");
+    stop_pair(&p);
+}
+
+static void test_postcopy_refused(void)
+{
+    HmTest *t = hmt_start(FULL_SPEED, "-incoming defer");
+    g_autofree char *error = hmt_error(t->qts,
+        "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': 'postcopy-ram', 'state': true } ]"
+        " } }");
+
+    if (strstr(error, "serfault")) {
+        g_test_skip("no userfaultfd here: refused for that");
+    } else {
+        hmt_assert_in(error, "postcopy is not possible with"
+                      " memory-backend-container 'dmcon0'; use precopy");
+    }
+    hmt_stop(t);
+}
+
+static void test_snapshot(void)
+{
+    char *dir = hmt_make_dir();
+    g_autofree char *disk = g_build_filename(dir, "disk.qcow2", NULL);
+    g_autofree char *extra = g_strdup_printf("-drive if=none,id=d,file=%s,"
+                                             "format=qcow2", disk);
+    g_autofree char *word = NULL;
+    g_autofree uint8_t *saved = g_malloc(HMT_RAM);
+    HmTest *t;
+
+    if (!have_qemu_img() || !mkimg(disk, "qcow2", 64)) {
+        g_test_skip("no qemu-img (QTEST_QEMU_IMG)");
+        hmt_remove_dir(dir);
+        return;
+    }
+    t = hmt_start_in(dir, FULL_SPEED, extra);
+    hmt_fill(t);
+    hmt_wait_counter(t->qts, "moves-done", 1000);
+    word = qtest_hmp(t->qts, "savevm s1");
+    g_assert_cmpstr(word, ==, "");
+    hmt_wait_state(t->qts, "running");
+    memcpy(saved, t->model, HMT_RAM);
+    hmt_wait_counter(t->qts, "moves-done",
+                     hmt_counter(t->qts, "moves-done") + 1000);
+    hmt_fill(t);
+    hmt_assert_equal(t);
+    g_free(word);
+    word = qtest_hmp(t->qts, "loadvm s1");
+    g_assert_cmpstr(word, ==, "");
+    memcpy(t->model, saved, HMT_RAM);
+    hmt_assert_equal(t);
+    hmt_wait_counter(t->qts, "moves-done",
+                     hmt_counter(t->qts, "moves-done") + 1000);
+    hmt_assert_equal(t);
+    hmt_stop(t);
+}
+
+static void check_dump(HmTest *t, const char *path)
+{
+    g_autofree char *text = NULL;
+    const Elf64_Ehdr *eh;
+    uint64_t compared = 0;
+    gsize len;
+
+    g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+    eh = (const Elf64_Ehdr *)text;
+    for (unsigned i = 0; i < eh->e_phnum; i++) {
+        const Elf64_Phdr *ph = (const Elf64_Phdr *)(text + eh->e_phoff) + i;
+
+        if (ph->p_type != PT_LOAD) {
+            continue;
+        }
+        for (uint64_t at = 0; at < ph->p_filesz; at += HMT_PAGE) {
+            uint64_t addr = ph->p_paddr + at;
+
+            if (addr < HMT_HOLE || (addr >= HMT_HOLE_END && addr < HMT_RAM)) {
+                g_assert_cmpmem(text + ph->p_offset + at, HMT_PAGE,
+                                t->model + addr, HMT_PAGE);
+                compared += HMT_PAGE;
+            }
+        }
+    }
+    g_assert_cmpuint(compared, ==, HMT_RAM - (HMT_HOLE_END - HMT_HOLE));
+}
+
+static void test_dump(void)
+{
+    HmTest *t = hmt_start(FULL_SPEED, NULL);
+    g_autofree char *path = g_build_filename(t->dir, "core", NULL);
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+
+    hmt_fill(t);
+    hmt_wait_counter(t->qts, "moves-done", 1000);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'dump-guest-memory',"
+        " 'arguments': { 'paging': false, 'protocol': %s } }", uri);
+    check_dump(t, path);
+    hmt_wait_counter(t->qts, "moves-done",
+                     hmt_counter(t->qts, "moves-done") + 500);
+    hmt_assert_equal(t);
+    hmt_stop(t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("hybridmem/migration/precopy", test_precopy);
+    qtest_add_func("hybridmem/migration/cancel", test_cancel);
+    qtest_add_func("hybridmem/migration/swap-refused", test_swap_refused);
+    qtest_add_func("hybridmem/migration/postcopy-refused",
+                   test_postcopy_refused);
+    qtest_add_func("hybridmem/snapshot", test_snapshot);
+    qtest_add_func("hybridmem/dump", test_dump);
+    return g_test_run();
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qtest of what hybrid memory's engine sees, decides and says: samples,
+ * policies, QMP commands and events, counters.
+ */
+#include "qemu/osdep.h"
+#include "hybridmem-util.h"
+
+/* --- sampling ---------------------------------------------------------- */
+
+/* Each page is written once, so it is in just one window, whichever. */
+static void test_sample(void)
+{
+    HmTest *t = hmt_start("policy=none," ALWAYS, NULL);
+    uint64_t dram = 0, nvm = 0, seen = 0, nvm_seen = 0, last, addr;
+    uint64_t windows;
+
+    last = hmt_wait_counter(t->qts, "windows", 3);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==, 0);
+    for (unsigned i = 0; i < 300; i++) {
+        bool in_nvm = g_rand_int_range(t->random, 0, 3) > 0;
+
+        /* Every page at most once. */
+        addr = in_nvm ? NVM + nvm++ * 2 * HMT_PAGE :
+                        1 * MiB + dram++ * 3 * HMT_PAGE;
+        hmt_write_page(t, addr);
+    }
+    hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 2);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==, dram + nvm);
+    g_assert_cmpuint(hmt_counter(t->qts, "nvm-dirty-pages"), ==, nvm);
+
+    /* The last window's own figures, added up, are the sums. */
+    last = hmt_counter(t->qts, "windows");
+    addr = 0;
+    while (windows = hmt_counter(t->qts, "windows"), windows < last + 20) {
+        QDict *info, *c;
+
+        if (addr < 1000) {
+            hmt_write_page(t, NVM + addr++ * HMT_PAGE);
+        }
+        info = hmt_query(t->qts);
+        c = qdict_get_qdict(info, "counters");
+        if (seen < qdict_get_int(c, "dirty-pages") - dram - nvm) {
+            seen += qdict_get_int(c, "window-dirty-pages");
+            nvm_seen += qdict_get_int(c, "window-nvm-dirty-pages");
+        }
+        qobject_unref(info);
+    }
+    hmt_wait_counter(t->qts, "dirty-pages", dram + nvm + addr);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==,
+                     dram + nvm + addr);
+    g_assert_cmpuint(nvm_seen, ==, seen);
+    g_assert_cmpuint(seen, <=, addr);
+    g_assert_cmpuint(hmt_counter(t->qts, "windows-lost"), ==, 0);
+    hmt_stop(t);
+}
+
+/* A move's own echo is no write; where a page lies now is what counts. */
+static void test_sample_after_moves(void)
+{
+    HmTest *t = hmt_start("policy=manual," ALWAYS, NULL);
+
+    hmt_wait_counter(t->qts, "windows", 2);
+    for (uint64_t i = 0; i < 64; i++) {
+        g_assert_true(hmt_swap(t->qts, 1 * MiB + i * HMT_PAGE,
+                               NVM + i * HMT_PAGE, "failed"));
+    }
+    hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 3);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==, 0);
+    for (uint64_t i = 0; i < 64; i++) {
+        hmt_write_page(t, NVM + i * HMT_PAGE);
+    }
+    for (uint64_t i = 0; i < 10; i++) {
+        hmt_write_page(t, 1 * MiB + i * HMT_PAGE);
+    }
+    hmt_wait_counter(t->qts, "dirty-pages", 74);
+    hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 2);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==, 74);
+    g_assert_cmpuint(hmt_counter(t->qts, "nvm-dirty-pages"), ==, 10);
+    hmt_stop(t);
+}
+
+static void write_hot_pages(HmTest *t, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        hmt_write_page(t, NVM + i * 7 * HMT_PAGE);
+    }
+}
+
+static double hottest_bucket(HmTest *t, uint64_t *offset)
+{
+    QDict *reply = qtest_qmp(t->qts, "{ 'execute': 'query-hybridmem-heat' }");
+    QDict *heat = qobject_to(QDict,
+                             qlist_peek(qdict_get_qlist(reply, "return")));
+    double hottest = 0;
+    const QListEntry *e;
+
+    g_assert_cmpuint(qlist_size(qdict_get_qlist(heat, "buckets")), ==, 64);
+    g_assert_cmpuint(qdict_get_int(heat, "bucket-size"), ==, HMT_RAM / 64);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(heat, "buckets"), e) {
+        QDict *d = qobject_to(QDict, qlist_entry_obj(e));
+        double temperature = qnum_get_double(
+            qobject_to(QNum, qdict_get(d, "temperature")));
+
+        if (temperature > hottest) {
+            hottest = temperature;
+            *offset = qdict_get_int(d, "offset");
+        }
+    }
+    qobject_unref(reply);
+    return hottest;
+}
+
+static void check_promotes(const char *engine)
+{
+    HmTest *t = hmt_start(engine, NULL);
+    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
+    uint64_t nvm_dirty, windows, offset = 0;
+
+    hmt_fill(t);
+    while (hmt_counter(t->qts, "promoted-bytes") < 20 * HMT_PAGE) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        write_hot_pages(t, 20);
+        g_usleep(10000);
+    }
+    g_assert_cmpfloat(hottest_bucket(t, &offset), >, 1);
+    g_assert_cmpuint(offset, ==, NVM);
+
+    /* They stay in dram, and so nothing is written in nvm any more. */
+    hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 3);
+    nvm_dirty = hmt_counter(t->qts, "nvm-dirty-pages");
+    windows = hmt_counter(t->qts, "windows");
+    while (hmt_counter(t->qts, "windows") < windows + 5) {
+        write_hot_pages(t, 20);
+    }
+    g_assert_cmpuint(hmt_counter(t->qts, "nvm-dirty-pages"), ==, nvm_dirty);
+    g_assert_cmpuint(hmt_counter(t->qts, "promoted-bytes"), ==,
+                     hmt_counter(t->qts, "demoted-bytes"));
+    hmt_assert_equal(t);
+    hmt_stop(t);
+}
+
+static void test_write_heat(void)
+{
+    check_promotes("policy=write-heat," ALWAYS);
+}
+
+static void test_cmq(void)
+{
+    check_promotes("policy=cmq,cmq-cork=100," ALWAYS);
+}
+
+/* With policy none, the same writes move nothing. */
+static void test_none(void)
+{
+    HmTest *t = hmt_start("policy=none," ALWAYS, NULL);
+
+    for (unsigned i = 0; i < 20; i++) {
+        write_hot_pages(t, 20);
+        g_usleep(50000);
+    }
+    g_assert_cmpuint(hmt_counter(t->qts, "nvm-dirty-pages"), >, 100);
+    g_assert_cmpuint(hmt_counter(t->qts, "moves-planned"), ==, 0);
+    hmt_stop(t);
+}
+
+/* --- QMP --------------------------------------------------------------- */
+
+static void test_set(void)
+{
+    static const char *const bad[][2] = {
+        { "'interval': 9", "interval=9 is out of range: it must be 10 to" },
+        { "'interval': 3600001", "interval=3600001 is out of range" },
+        { "'window': 0", "window=0 is out of range: it must be 1 to" },
+        { "'half-life': 1", "half-life=1 is out of range" },
+        { "'min-gain': 100000001", "min-gain=100000001 is out of range" },
+        { "'max-stall': 1000001", "max-stall=1000001 is out of range" },
+        { "'max-stop': 1000001", "max-stop=1000001 is out of range" },
+        { "'cmq-lifetime': 0", "cmq-lifetime=0 is out of range" },
+        { "'cmq-cork': 0", "cmq-cork=0 is out of range" },
+        { "'cmq-max-pairs': 0", "cmq-max-pairs=0 is out of range" },
+        { "'policy': 'magic'", "does not accept value 'magic'" },
+        { "'id': 'hm7'", "there is no hybridmem object with id 'hm7'" },
+        { "'speed': 1", "Parameter 'speed' is unexpected" },
+    };
+    HmTest *t = hmt_start(STILL, NULL);
+    QDict *info, *params;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_autofree char *command = g_strdup_printf(
+            "{ 'execute': 'hybridmem-set', 'arguments': { %s,"
+            " 'max-bandwidth': 12345, 'enabled': false } }", bad[i][0]);
+        QDict *reply, *error;
+
+        g_strdelimit(command, "'", '"');
+        qtest_qmp_send_raw(t->qts, "%s\n", command);
+        reply = qtest_qmp_receive(t->qts);
+        error = qdict_get_qdict(reply, "error");
+        g_assert_nonnull(error);
+        hmt_assert_in(qdict_get_str(error, "desc"), bad[i][1]);
+        qobject_unref(reply);
+    }
+    /* None of what stood beside them was taken. */
+    info = hmt_query(t->qts);
+    params = qdict_get_qdict(info, "parameters");
+    g_assert_cmpuint(qdict_get_int(params, "max-bandwidth"), ==, 256 * MiB);
+    g_assert_true(qdict_get_bool(params, "enabled"));
+    g_assert_cmpstr(qdict_get_str(params, "policy"), ==, "manual");
+    qobject_unref(info);
+
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+        " 'arguments': { 'id': 'hm0', 'max-bandwidth': 12345, 'seed': 5,"
+        " 'policy': 'cmq' } }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'qom-set', 'arguments':"
+        " { 'path': '/objects/hm0', 'property': 'window', 'value': 77 } }");
+    info = hmt_query(t->qts);
+    params = qdict_get_qdict(info, "parameters");
+    g_assert_cmpuint(qdict_get_int(params, "max-bandwidth"), ==, 12345);
+    g_assert_cmpuint(qdict_get_int(params, "seed"), ==, 5);
+    g_assert_cmpuint(qdict_get_int(params, "window"), ==, 77);
+    g_assert_cmpstr(qdict_get_str(info, "policy"), ==, "cmq");
+    qobject_unref(info);
+    hmt_assert_error(t->qts, "buckets=0 is out of range", "{ 'execute':"
+        " 'query-hybridmem-heat', 'arguments': { 'buckets': 0 } }");
+    hmt_assert_error(t->qts, "it must be 1 to 4096", "{ 'execute':"
+        " 'query-hybridmem-heat', 'arguments': { 'buckets': 4097 } }");
+    hmt_stop(t);
+}
+
+static void swap_error(HmTest *t, uint64_t a, uint64_t b, const char *text)
+{
+    hmt_assert_error(t->qts, text, "{ 'execute': 'hybridmem-swap',"
+        " 'arguments': { 'pairs': [ { 'a': 1048576, 'b': 8388608 },"
+        " { 'a': %" PRIu64 ", 'b': %" PRIu64 " } ] } }", a, b);
+}
+
+static void test_swap_errors(void)
+{
+    HmTest *t = hmt_start(STILL, NULL);
+
+    swap_error(t, 0, HMT_RAM, "guest address 0x1000000 is not RAM");
+    swap_error(t, 0xc0000000, 0, "guest address 0xc0000000 is not RAM");
+    swap_error(t, 0xffffffff, 0, "guest address 0xffffffff is not RAM");
+    swap_error(t, 0x1000, 0x1fff, "lie in one block of 4096 bytes");
+    hmt_assert_error(t->qts, "no hybridmem object with id 'dmcon0'",
+        "{ 'execute': 'hybridmem-swap', 'arguments': { 'id': 'dmcon0',"
+        " 'pairs': [] } }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'enabled': false } }");
+    hmt_wait_state(t->qts, "disabled");
+    swap_error(t, 0, NVM, "hybridmem 'hm0' is disabled");
+    hmt_assert_error(t->qts, "is disabled",
+                     "{ 'execute': 'hybridmem-rebalance' }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'enabled': true } }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'stop' }");
+    swap_error(t, 0, NVM, "hybridmem 'hm0' is inhibited by not-running");
+    hmt_assert_error(t->qts, "inhibited by not-running",
+                     "{ 'execute': 'hybridmem-rebalance' }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'cont' }");
+    /* All or nothing: the good pair beside the bad one was not exchanged. */
+    g_assert_cmpuint(hmt_counter(t->qts, "moves-planned"), ==, 0);
+    g_assert_true(hmt_swap(t->qts, 0, NVM, "failed"));
+    hmt_stop(t);
+}
+
+static void expect_state_event(HmTest *t, const char *state,
+                               const char *inhibitor)
+{
+    QDict *event = qtest_qmp_eventwait_ref(t->qts, "HYBRIDMEM_STATE_CHANGE");
+    QDict *data = qdict_get_qdict(event, "data");
+    QList *list = qdict_get_qlist(data, "inhibitors");
+
+    g_assert_cmpstr(qdict_get_str(data, "id"), ==, "hm0");
+    g_assert_cmpstr(qdict_get_str(data, "state"), ==, state);
+    g_assert_cmpuint(qlist_size(list), ==, inhibitor ? 1 : 0);
+    if (inhibitor) {
+        g_assert_cmpstr(qstring_get_str(qobject_to(QString,
+                        qlist_peek(list))), ==, inhibitor);
+    }
+    qobject_unref(event);
+}
+
+static void test_state(void)
+{
+    HmTest *t = hmt_start("policy=none," ALWAYS, NULL);
+    uint64_t lost, windows;
+
+    expect_state_event(t, "running", NULL);
+    hmt_wait_counter(t->qts, "windows", 2);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'stop' }");
+    expect_state_event(t, "inhibited", "not-running");
+    hmt_wait_state(t->qts, "inhibited:not-running");
+    lost = hmt_counter(t->qts, "windows-lost");
+    windows = hmt_counter(t->qts, "windows");
+    g_assert_cmpuint(lost, ==, 1);
+    g_usleep(400000);
+    g_assert_cmpuint(hmt_counter(t->qts, "windows"), ==, windows);
+    g_assert_cmpuint(hmt_counter(t->qts, "windows-lost"), ==, lost);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'cont' }");
+    expect_state_event(t, "running", NULL);
+    hmt_wait_counter(t->qts, "windows", windows + 2);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'enabled': false } }");
+    expect_state_event(t, "disabled", NULL);
+    hmt_stop(t);
+}
+
+static void test_rebalance(void)
+{
+    HmTest *t = hmt_start("policy=none,interval=100,window=100", NULL);
+    QDict *event, *data;
+
+    hmt_wait_counter(t->qts, "windows", 2);
+    for (unsigned i = 0; i < 10; i++) {
+        uint64_t windows = hmt_counter(t->qts, "windows");
+
+        write_hot_pages(t, 20);
+        hmt_wait_counter(t->qts, "windows", windows + 1);
+    }
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-rebalance' }");
+    event = qtest_qmp_eventwait_ref(t->qts, "HYBRIDMEM_REBALANCE_COMPLETED");
+    data = qdict_get_qdict(event, "data");
+    g_assert_cmpstr(qdict_get_str(data, "id"), ==, "hm0");
+    g_assert_cmpuint(qdict_get_int(data, "planned"), ==, 0);
+    g_assert_cmpuint(qdict_get_int(data, "done"), ==, 0);
+    qobject_unref(event);
+
+    hmt_set_policy(t->qts, "shuffle");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-rebalance' }");
+    event = qtest_qmp_eventwait_ref(t->qts, "HYBRIDMEM_REBALANCE_COMPLETED");
+    data = qdict_get_qdict(event, "data");
+    g_assert_cmpuint(qdict_get_int(data, "planned"), >, 0);
+    g_assert_cmpuint(qdict_get_int(data, "done"), <=,
+                     qdict_get_int(data, "planned"));
+    qobject_unref(event);
+    hmt_stop(t);
+}
+
+/* What was asked for is done, or skipped for a reason: nothing else. */
+static void test_sums(void)
+{
+    static const char *const reasons[] = {
+        "pinned", "busy", "budget", "map-limit", "stale", "failed"
+    };
+    HmTest *t = hmt_start("policy=shuffle,interval=50,window=20,"
+                          "max-bandwidth=20M", NULL);
+    QDict *info, *c;
+    uint64_t sum, batches = 0;
+    const QListEntry *e;
+
+    hmt_wait_counter(t->qts, "moves-done", 2000);
+    hmt_set_policy(t->qts, "none");
+    g_usleep(300000);
+    info = hmt_query(t->qts);
+    c = qdict_get_qdict(info, "counters");
+    sum = qdict_get_int(c, "moves-done");
+    for (unsigned i = 0; i < ARRAY_SIZE(reasons); i++) {
+        sum += qdict_get_int(qdict_get_qdict(c, "skipped"), reasons[i]);
+    }
+    g_assert_cmpuint(qdict_get_int(c, "moves-planned"), ==, sum);
+    g_assert_cmpuint(qdict_get_int(c, "moved-pages"), ==,
+                     qdict_get_int(c, "blocks-moved"));
+    g_assert_cmpuint(qdict_get_int(c, "stall-ns-max"), <=,
+                     qdict_get_int(c, "stall-ns-total"));
+    g_assert_cmpuint(qdict_get_int(c, "stall-ns-total"), <=,
+                     qdict_get_int(c, "bql-ns-total"));
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(c, "stall-histogram"), e) {
+        batches += qnum_get_uint(qobject_to(QNum, qlist_entry_obj(e)));
+    }
+    g_assert_cmpuint(qdict_get_int(c, "batches"), ==, batches);
+    qobject_unref(info);
+    hmt_stop(t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("hybridmem/sample/pages", test_sample);
+    qtest_add_func("hybridmem/sample/moves", test_sample_after_moves);
+    qtest_add_func("hybridmem/sample/write-heat", test_write_heat);
+    qtest_add_func("hybridmem/sample/cmq", test_cmq);
+    qtest_add_func("hybridmem/sample/none", test_none);
+    qtest_add_func("hybridmem/qmp/set", test_set);
+    qtest_add_func("hybridmem/qmp/swap-errors", test_swap_errors);
+    qtest_add_func("hybridmem/qmp/state", test_state);
+    qtest_add_func("hybridmem/qmp/rebalance", test_rebalance);
+    qtest_add_func("hybridmem/qmp/sums", test_sums);
+    return g_test_run();
+}
