@@ -46,8 +46,9 @@ static bool is_dev_mem(const struct stat *st)
 }
 
 /*
- * The host would not survive a guest in its own memory.  Top-level entries
- * of /proc/iomem begin in the first column.
+ * The host would not survive a guest in its own memory.  That stands at any
+ * depth of /proc/iomem: what dax_kmem has onlined lies below its device, as
+ * "System RAM (kmem)".  Who may not see the addresses reads zeroes.
  */
 static bool iomem_allows(uint64_t start, uint64_t size, Error **errp)
 {
@@ -64,9 +65,17 @@ static bool iomem_allows(uint64_t start, uint64_t size, Error **errp)
     for (i = 0; lines[i]; i++) {
         uint64_t from, to;
 
-        if (sscanf(lines[i], "%" SCNx64 "-%" SCNx64, &from, &to) == 2 &&
-            lines[i][0] != ' ' && g_str_has_suffix(lines[i], "System RAM") &&
-            from < start + size && start <= to) {
+        if (!strstr(lines[i], " : System RAM") ||
+            sscanf(lines[i], "%" SCNx64 "-%" SCNx64, &from, &to) != 2) {
+            continue;
+        }
+        if (!to) {
+            error_setg(errp, "/proc/iomem hides its addresses, so that a range"
+                       " of " DEV_MEM " cannot be checked: QEMU needs"
+                       " CAP_SYS_ADMIN for it");
+            return false;
+        }
+        if (from < start + size && start <= to) {
             error_setg(errp, "phy-offset=0x%" PRIx64 ",size=0x%" PRIx64
                        " of " DEV_MEM " is RAM that the host uses"
                        " (0x%" PRIx64 "-0x%" PRIx64 " in /proc/iomem)",
