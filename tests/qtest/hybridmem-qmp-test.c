@@ -80,6 +80,26 @@ static void test_sample_after_moves(void)
     hmt_stop(t);
 }
 
+/* Nor is a write counted of a block that moved in the same window. */
+static void test_sample_of_moved(void)
+{
+    HmTest *t = hmt_start("policy=manual,interval=500,window=500", NULL);
+    uint64_t before, dirty;
+
+    do {
+        before = hmt_wait_counter(t->qts, "windows",
+                                  hmt_counter(t->qts, "windows") + 1);
+        dirty = hmt_counter(t->qts, "dirty-pages");
+        hmt_write_page(t, NVM);
+        hmt_write_page(t, NVM + 64 * HMT_PAGE);
+        g_assert_true(hmt_swap(t->qts, 1 * MiB, NVM, "failed"));
+        /* Else they were not in one window: again. */
+    } while (hmt_counter(t->qts, "windows") != before);
+    hmt_wait_counter(t->qts, "windows", before + 2);
+    g_assert_cmpuint(hmt_counter(t->qts, "dirty-pages"), ==, dirty + 1);
+    hmt_stop(t);
+}
+
 static void write_hot_pages(HmTest *t, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -388,6 +408,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("hybridmem/sample/pages", test_sample);
     qtest_add_func("hybridmem/sample/moves", test_sample_after_moves);
+    qtest_add_func("hybridmem/sample/moved", test_sample_of_moved);
     qtest_add_func("hybridmem/sample/write-heat", test_write_heat);
     qtest_add_func("hybridmem/sample/cmq", test_cmq);
     qtest_add_func("hybridmem/sample/none", test_none);
