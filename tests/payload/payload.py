@@ -25,7 +25,7 @@ PARAMETERS = 0x200          # offset of "step" in payload.s
 RANGES_MAX = 5
 
 # The largest ring: where /dev/kvm is emulated in software, a guest stops for
-# ever when its ring is full, on ordinary RAM and in an untouched QEMU too.
+# ever once a small ring (4096) has been logged to, on ordinary RAM, too.
 ACCELS = {"tcg": ["-accel", "tcg"],
           "kvm": ["-accel", "kvm"],
           "kvm-ring": ["-accel", "kvm,dirty-ring-size=65536"]}
@@ -94,15 +94,20 @@ class Payload:
     manager."""
 
     def __init__(self, binary, accel, rom, directory, *, dram, nvm,
-                 ranges, words=1, name="payload", extra=(), **engine):
+                 ranges, words=1, name="payload", extra=(), memory=None,
+                 **engine):
+        """`memory`: the options for its RAM, in place of a container `hm` of
+        `dram` and `nvm` bytes."""
         self.ranges = ranges
         self.before = ""            # what it said before it came here
         self.scratch = tempfile.TemporaryDirectory(dir=directory)
         path = pathlib.Path(self.scratch.name) / "rom"
         path.write_bytes(patch(rom, ranges, words))
-        args = [*ACCELS[accel], "-machine", "pc,memory-backend=hm",
-                "-nodefaults", "-display", "none", "-no-shutdown",
-                *guest.memory_args(dram, nvm, "memfd", **engine),
+        memory = memory or [
+            *guest.memory_args(dram, nvm, "memfd", **engine),
+            "-machine", "memory-backend=hm"]
+        args = [*ACCELS[accel], "-machine", "pc", "-nodefaults",
+                "-display", "none", "-no-shutdown", *memory,
                 "-bios", path, *extra]
         try:
             self.vm = guest.Machine(binary, args, f"{name}-{accel}")
