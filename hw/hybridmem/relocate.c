@@ -20,10 +20,12 @@
 #include "trace.h"
 
 /*
- * A thread that does not come within this time is in a slow device; the
- * guest waits meanwhile, so better try again later.
+ * A thread that does not come within this time is in a slow device, or has
+ * no CPU; the guest waits meanwhile, so better try again later.  Who asks by
+ * a command cannot try again later.
  */
 #define HOLD_TIMEOUT_MS 10
+#define HOLD_TIMEOUT_COMMAND_MS 200
 
 /* At most one HYBRIDMEM_RELOCATION_ERROR per engine in this time. */
 #define ERROR_EVENT_NS (1000 * 1000 * 1000LL)
@@ -210,7 +212,8 @@ void hm_relocate(Hybridmem *hm)
         return;
     }
     hm_safe_copy_init();
-    hold = hm_hold_begin(HOLD_TIMEOUT_MS);
+    hold = hm_hold_begin(b->any_tier ? HOLD_TIMEOUT_COMMAND_MS :
+                         HOLD_TIMEOUT_MS);
     if (!hold) {
         all_busy(b);
     } else {

@@ -81,8 +81,8 @@ static bool iomem_allows(uint64_t start, uint64_t size, Error **errp)
                        " (0x%" PRIx64 "-0x%" PRIx64 " in /proc/iomem)",
                        start, size, from, to);
             error_append_hint(errp, "Reserve it with memmap=%" PRIu64
-                              "M$0x%" PRIx64 " on the kernel's command"
-                              " line, or give mem-path=\n", size / MiB, start);
+                              "K$0x%" PRIx64 " on the kernel's command"
+                              " line, or give mem-path=\n", size / KiB, start);
             return false;
         }
     }
