@@ -336,7 +336,7 @@ static void test_dev_mem(void)
             "phy-offset=0x%" PRIx64 ",mem-path=%s " USED,
             ROUND_UP(start + MiB, MiB), path);
         refused(args, "phy-offset=0x|is RAM that the host uses|in /proc/iomem|"
-                "memmap=16M$0x|mem-path=");
+                "memmap=16384K$0x|mem-path=");
     }
     hmt_remove_dir(dir);
 }
