@@ -34,11 +34,13 @@ demo: programs
 	@tests/demo/run --binary $(OBJ)/qemu-system-x86_64 $(ARGS)
 
 ifdef SANITIZE
-check:
-	@qemu/deps build check
+check: prepare
+	@qemu/deps check
 	@./configure --refresh --base=$(BASE) --obj=obj-sanitize \
 	    --enable-asan --enable-ubsan
-	@tests/run-suites --obj $(ASAN) sanitize $(ARGS)
+	@tests/run-suites --obj $(OBJ) tsan $(ARGS)
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    tests/run-suites --obj $(ASAN) sanitize $(ARGS)
 else
 check: prepare
 	@qemu/deps check
