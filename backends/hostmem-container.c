@@ -14,6 +14,7 @@
 #include "hw/hybridmem/engine.h"
 #include "hw/hybridmem/hooks.h"
 #include "hw/qdev-core.h"
+#include "hw/xen/xen.h"
 #include "exec/target_page.h"
 #include "migration/postcopy-ram.h"
 #include "system/system.h"
@@ -98,23 +99,46 @@ static bool child_fits(HmContainer *c, const HmChild *n, Error **errp)
     return true;
 }
 
+static bool map_child(HmContainer *c, const HmChild *o, Error **errp)
+{
+    if (mmap(c->host + o->offset, o->size, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED, o->fd, o->fd_offset) == MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot map %s at phy-offset=0x%" PRIx64
+                         ",size=0x%" PRIx64, o->path, o->fd_offset, o->size);
+        reserve_at(c->host + o->offset, o->size);
+        return false;
+    }
+    if (!c->parent_obj.dump) {
+        qemu_madvise(c->host + o->offset, o->size, QEMU_MADV_DONTDUMP);
+    }
+    return true;
+}
+
+static const HmChild *find_child(HmContainer *c, HostMemoryBackend *backend)
+{
+    unsigned i;
+
+    for (i = 0; i < c->children->len; i++) {
+        if (hm_container_child(c, i)->backend == backend) {
+            return hm_container_child(c, i);
+        }
+    }
+    return NULL;
+}
+
+bool hm_container_map_again(HmContainer *c, HostMemoryBackend *backend,
+                            Error **errp)
+{
+    return map_child(c, find_child(c, backend), errp);
+}
+
 bool hm_container_add(HmContainer *c, const HmChild *child, Error **errp)
 {
     if (!child_fits(c, child, errp)) {
         return false;
     }
-    if (mmap(c->host + child->offset, child->size, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED, child->fd,
-             child->fd_offset) == MAP_FAILED) {
-        error_setg_errno(errp, errno, "cannot map %s at phy-offset=0x%" PRIx64
-                         ",size=0x%" PRIx64, child->path, child->fd_offset,
-                         child->size);
-        reserve_at(c->host + child->offset, child->size);
+    if (!map_child(c, child, errp)) {
         return false;
-    }
-    if (!c->parent_obj.dump) {
-        qemu_madvise(c->host + child->offset, child->size,
-                     QEMU_MADV_DONTDUMP);
     }
     g_array_append_vals(c->children, child, 1);
     g_array_sort(c->children, child_compare);
@@ -123,16 +147,11 @@ bool hm_container_add(HmContainer *c, const HmChild *child, Error **errp)
 
 void hm_container_remove(HmContainer *c, HostMemoryBackend *backend)
 {
-    unsigned i;
+    const HmChild *o = find_child(c, backend);
 
-    for (i = 0; i < c->children->len; i++) {
-        const HmChild *o = hm_container_child(c, i);
-
-        if (o->backend == backend) {
-            reserve_at(c->host + o->offset, o->size);
-            g_array_remove_index(c->children, i);
-            return;
-        }
+    if (o) {
+        reserve_at(c->host + o->offset, o->size);
+        g_array_remove_index(c->children, o - hm_container_child(c, 0));
     }
 }
 
@@ -161,19 +180,6 @@ bool hm_container_check(HmContainer *c, Error **errp)
         return false;
     }
     return true;
-}
-
-bool hm_container_pinned(const HmContainer *c, uint64_t offset, uint64_t size)
-{
-    uint64_t page = offset / qemu_target_page_size();
-    uint64_t end = DIV_ROUND_UP(offset + size, qemu_target_page_size());
-
-    for (; page < end; page++) {
-        if (qatomic_read(&c->pins[page])) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Guest RAM of the machine, and not of a DIMM or virtio-mem? */
@@ -262,7 +268,7 @@ static bool options_fit(HmContainer *c, Error **errp)
     } else if (!b->size || !QEMU_IS_ALIGNED(b->size, page)) {
         error_setg(errp, "size=%" PRIu64 " of '%s' must be a multiple of"
                    " %" PRIu64, b->size, id, page);
-    } else if (xen_enabled()) {
+    } else if (xen_enabled() || xen_mode != XEN_DISABLED) {
         error_setg(errp, "memory-backend-container is not possible with Xen");
     } else if (phase_check(PHASE_MACHINE_INITIALIZED)) {
         error_setg(errp, "memory-backend-container cannot be added once the"
@@ -311,14 +317,14 @@ static bool container_alloc(HostMemoryBackend *backend, Error **errp)
     if (!c->host) {
         return false;
     }
-    c->pins = g_malloc0_n(DIV_ROUND_UP(backend->size,
-                                       qemu_target_page_size()),
-                          sizeof(*c->pins));
+    c->pins = hm_pins_new(backend->size, qemu_target_page_size());
     memory_region_init_ram_ptr(&backend->mr, OBJECT(c), name, backend->size,
                                c->host);
     /* What sizes memory devices divides by it. */
     backend->mr.align = QEMU_VMALLOC_ALIGN;
-    hm_hooks_add_container(c);
+    if (!hm_hooks_add_container(c, errp)) {
+        return false;
+    }
     c->machine_done.notify = container_machine_done;
     qemu_add_machine_init_done_notifier(&c->machine_done);
     return true;

@@ -115,11 +115,17 @@ static bool bind_and_populate(HmDevmem *d, Error **errp)
                    " together", devmem_id(d));
         return false;
     }
-    if (max_node && mbind(host, b->size, b->policy, b->host_nodes,
-                          max_node + 1, MPOL_MF_STRICT | MPOL_MF_MOVE)) {
-        error_setg_errno(errp, errno, "cannot bind '%s' to host NUMA nodes",
-                         devmem_id(d));
-        return false;
+    if (max_node) {
+        if (mbind(host, b->size, b->policy, b->host_nodes, max_node + 1,
+                  MPOL_MF_STRICT | MPOL_MF_MOVE)) {
+            error_setg_errno(errp, errno, "cannot bind '%s' to host NUMA"
+                             " nodes", devmem_id(d));
+            return false;
+        }
+        /* The file remembers the policy. */
+        if (!hm_container_map_again(d->container, b, errp)) {
+            return false;
+        }
     }
 #endif
     if (b->prealloc &&

@@ -11,6 +11,7 @@
 #include "qapi/qapi-events-hybridmem.h"
 #include "qemu/bitmap.h"
 #include "qemu/main-loop.h"
+#include "block/aio-wait.h"
 #include "hw/hybridmem/engine.h"
 #include "trace.h"
 
@@ -137,7 +138,7 @@ void hm_engine_submit(Hybridmem *hm, HmRequest *rq)
 static HybridmemHeat *heat_summary(Hybridmem *hm, uint32_t max_buckets)
 {
     uint32_t blocks = hm_frames_blocks(hm->frames);
-    uint32_t per_bucket = DIV_ROUND_UP(blocks, max_buckets);
+    uint64_t per_bucket = DIV_ROUND_UP((uint64_t)blocks, max_buckets);
     HybridmemHeat *heat = g_new0(HybridmemHeat, 1);
     HybridmemHeatBucketList **tail = &heat->buckets;
     uint32_t block = 0;
@@ -196,6 +197,7 @@ static bool call_main(Hybridmem *hm, void (*fn)(Hybridmem *hm))
     qemu_mutex_lock(&hm->lock);
     hm->call = fn;
     qemu_bh_schedule(hm->call_bh);
+    aio_wait_kick();            /* monitor_cleanup() waits for commands */
     while (hm->call && !hm->quit) {
         if (!serve_heat(hm)) {
             qemu_cond_wait(&hm->wake, &hm->lock);

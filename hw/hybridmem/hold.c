@@ -5,12 +5,10 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
-#include "qom/object.h"
-#include "qom/object_interfaces.h"
 #include "block/aio.h"
 #include "hw/core/cpu.h"
 #include "hw/hybridmem/hold.h"
-#include "system/iothread.h"
+#include "hw/hybridmem/iothreads.h"
 #include "trace.h"
 
 /*
@@ -103,24 +101,21 @@ static void call_vcpus(HmHold *h)
     }
 }
 
-static int call_iothread(Object *obj, void *opaque)
+static void call_iothread(IOThread *io, void *opaque)
 {
     HmHold *h = opaque;
-    IOThread *io = (IOThread *)object_dynamic_cast(obj, TYPE_IOTHREAD);
+    AioContext *ctx = iothread_get_aio_context(io);
 
-    if (io) {
+    if (ctx) {
         expect_one(h);
-        aio_bh_schedule_oneshot(iothread_get_aio_context(io), park_iothread,
-                                h);
+        aio_bh_schedule_oneshot(ctx, park_iothread, h);
     }
-    return 0;
 }
 
 static bool wait_for_arrivals(HmHold *h, int64_t deadline_ms)
 {
     bool all;
 
-    bql_unlock();
     qemu_mutex_lock(&h->lock);
     while (h->parked < h->expected) {
         int64_t left = deadline_ms - g_get_monotonic_time() / 1000;
@@ -131,7 +126,6 @@ static bool wait_for_arrivals(HmHold *h, int64_t deadline_ms)
     }
     all = h->parked == h->expected;
     qemu_mutex_unlock(&h->lock);
-    bql_lock();
     return all;
 }
 
@@ -139,6 +133,7 @@ HmHold *hm_hold_begin(unsigned timeout_ms)
 {
     HmHold *h = g_new0(HmHold, 1);
     int64_t deadline_ms = g_get_monotonic_time() / 1000 + timeout_ms;
+    bool all;
 
     qemu_mutex_init(&h->lock);
     qemu_cond_init(&h->arrival);
@@ -146,11 +141,16 @@ HmHold *hm_hold_begin(unsigned timeout_ms)
     h->refs = 1;
     /*
      * vCPUs first: a vCPU in a device's code may be waiting for an I/O
-     * thread, the other way round does not happen.
+     * thread, the other way round does not happen.  vCPUs need the BQL to
+     * come.  I/O threads must come without: nobody may take the BQL while
+     * they are parked, and then wait for one of them.
      */
     call_vcpus(h);
-    if (wait_for_arrivals(h, deadline_ms)) {
-        object_child_foreach(object_get_objects_root(), call_iothread, h);
+    bql_unlock();
+    all = wait_for_arrivals(h, deadline_ms);
+    bql_lock();
+    if (all) {
+        hm_iothread_foreach(call_iothread, h);
         if (wait_for_arrivals(h, deadline_ms)) {
             return h;
         }

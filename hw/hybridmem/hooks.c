@@ -5,7 +5,6 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/atomic.h"
-#include "exec/target_page.h"
 #include "hw/hybridmem/container.h"
 #include "hw/hybridmem/hooks.h"
 #include "hw/hybridmem/engine.h"
@@ -15,24 +14,35 @@
  * exit; devices look at the array from any thread.  More containers than
  * NUMA nodes make no sense.
  */
-static HmContainer *containers[MAX_NODES];
-static unsigned n_containers;           /* atomic; slots used, never falls */
+static HmContainer *containers[MAX_NODES];      /* atomic; with gaps */
+static unsigned n_slots;                        /* atomic; never falls */
 
 /* Set of vhost devices that began; under the BQL. */
 static GHashTable *vhost_devices;
 
-void hm_hooks_add_container(HmContainer *c)
+bool hm_hooks_add_container(HmContainer *c, Error **errp)
 {
-    assert(n_containers < MAX_NODES);
-    qatomic_set(&containers[n_containers], c);
-    qatomic_store_release(&n_containers, n_containers + 1);
+    unsigned i;
+
+    for (i = 0; i < MAX_NODES; i++) {
+        if (!containers[i]) {
+            qatomic_set(&containers[i], c);
+            if (i == n_slots) {
+                qatomic_store_release(&n_slots, i + 1);
+            }
+            return true;
+        }
+    }
+    error_setg(errp, "there are %u memory-backend-container objects already,"
+               " which is the most", MAX_NODES);
+    return false;
 }
 
 void hm_hooks_del_container(HmContainer *c)
 {
     unsigned i;
 
-    for (i = 0; i < n_containers; i++) {
+    for (i = 0; i < n_slots; i++) {
         if (containers[i] == c) {
             qatomic_set(&containers[i], NULL);
         }
@@ -44,7 +54,7 @@ void hm_container_foreach(void (*fn)(HmContainer *c, void *opaque),
 {
     unsigned i;
 
-    for (i = 0; i < n_containers; i++) {
+    for (i = 0; i < n_slots; i++) {
         if (containers[i]) {
             fn(containers[i], opaque);
         }
@@ -53,7 +63,7 @@ void hm_container_foreach(void (*fn)(HmContainer *c, void *opaque),
 
 static HmContainer *container_of_mr(MemoryRegion *mr)
 {
-    unsigned i, n = qatomic_load_acquire(&n_containers);
+    unsigned i, n = qatomic_load_acquire(&n_slots);
 
     for (i = 0; i < n; i++) {
         HmContainer *c = qatomic_read(&containers[i]);
@@ -68,29 +78,32 @@ static HmContainer *container_of_mr(MemoryRegion *mr)
 void hybridmem_dma_map(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
     HmContainer *c = mr ? container_of_mr(mr) : NULL;
-    uint64_t page, end;
 
-    if (!c || !len) {
-        return;
-    }
-    end = DIV_ROUND_UP(offset + len, qemu_target_page_size());
-    for (page = offset / qemu_target_page_size(); page < end; page++) {
-        qatomic_inc(&c->pins[page]);
+    if (c) {
+        hm_pins_take(c->pins, offset, len);
     }
 }
 
 void hybridmem_dma_unmap(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
     HmContainer *c = mr ? container_of_mr(mr) : NULL;
-    uint64_t page, end;
 
-    if (!c || !len) {
-        return;
+    if (c) {
+        hm_pins_give(c->pins, offset, len);
     }
-    end = DIV_ROUND_UP(offset + len, qemu_target_page_size());
-    for (page = offset / qemu_target_page_size(); page < end; page++) {
-        qatomic_dec(&c->pins[page]);
-    }
+}
+
+static void count_container(HmContainer *c, void *opaque)
+{
+    (*(unsigned *)opaque)++;
+}
+
+unsigned hm_container_count(void)
+{
+    unsigned n = 0;
+
+    hm_container_foreach(count_container, &n);
+    return n;
 }
 
 int hybridmem_vhost_begin(struct vhost_dev *dev, Error **errp)
@@ -99,7 +112,7 @@ int hybridmem_vhost_begin(struct vhost_dev *dev, Error **errp)
         vhost_devices = g_hash_table_new(NULL, NULL);
     }
     g_hash_table_add(vhost_devices, dev);
-    if (qatomic_read(&n_containers)) {
+    if (hm_container_count()) {
         error_setg(errp, "vhost is not possible with"
                    " memory-backend-container: it would go on using memory"
                    " that the engine has moved");

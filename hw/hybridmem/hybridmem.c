@@ -14,6 +14,7 @@
 #include "qom/object_interfaces.h"
 #include "exec/target_page.h"
 #include "hw/hybridmem/engine.h"
+#include "hw/hybridmem/nested.h"
 #include "hw/qdev-core.h"
 #include "system/replay.h"
 #include "system/runstate.h"
@@ -21,8 +22,10 @@
 
 #define MAX_MAP_COUNT "/proc/sys/vm/max_map_count"
 #define MAX_MAP_COUNT_DEFAULT 65530
+/* Well below where block numbers of 32 bits would wrap. */
+#define MAX_BLOCKS (1ULL << 31)
 
-/* The kernel's limit, less an eighth for the rest of QEMU. */
+/* A container's share of the kernel's limit, less an eighth for others. */
 static uint64_t find_map_limit(void)
 {
     g_autofree char *text = NULL;
@@ -31,7 +34,7 @@ static uint64_t find_map_limit(void)
     if (g_file_get_contents(MAX_MAP_COUNT, &text, NULL, NULL)) {
         qemu_strtou64(g_strstrip(text), NULL, 10, &max);
     }
-    return max - max / 8;
+    return (max - max / 8) / hm_container_count();
 }
 
 /* Bytes of dram; and what all offsets and sizes are multiples of. */
@@ -99,7 +102,7 @@ static bool choose_block_size(Hybridmem *hm, Error **errp)
                     " will be skipped then; raise vm.max_map_count or"
                     " block-size", hm->id, hm->block_size, hm->map_limit);
     }
-    if (hm_container_size(c) / hm->block_size >= HM_BLOCK_NONE) {
+    if (hm_container_size(c) / hm->block_size > MAX_BLOCKS) {
         error_setg(errp, "'%s' is too large for block-size=%" PRIu64,
                    hm->memdev, hm->block_size);
         return false;
@@ -206,6 +209,7 @@ static bool engine_start(Hybridmem *hm, Error **errp)
         return false;
     }
     make_core(hm);
+    hm->may_nest = hm_guest_may_nest_unseen();
     hm->started = true;
     hm_engine_start_thread(hm);
     return true;
@@ -237,6 +241,11 @@ static bool engine_attach(Hybridmem *hm, Error **errp)
     HmContainer *c = find_container(hm, errp);
 
     if (!c) {
+        return false;
+    }
+    if (c->broken) {
+        error_setg(errp, "'%s' has lost a mapping: start QEMU anew",
+                   hm->memdev);
         return false;
     }
     if (c->engine) {
@@ -330,6 +339,9 @@ uint32_t hm_engine_inhibitors(Hybridmem *hm)
     if (global_dirty_tracking & (GLOBAL_DIRTY_DIRTY_RATE |
                                  GLOBAL_DIRTY_LIMIT)) {
         bits |= BIT(HYBRIDMEM_INHIBITOR_DIRTY_RATE);
+    }
+    if (hm->may_nest) {
+        bits |= BIT(HYBRIDMEM_INHIBITOR_NESTED);
     }
     return bits;
 }

@@ -15,6 +15,7 @@
 #include "hw/core/cpu.h"
 #include "hw/hybridmem/engine.h"
 #include "hw/hybridmem/hold.h"
+#include "hw/hybridmem/nested.h"
 #include "hw/hybridmem/safe-copy.h"
 #include "system/runstate.h"
 #include "trace.h"
@@ -115,9 +116,8 @@ static bool is_pinned(Hybridmem *hm, const HmCycle *cy)
     unsigned i;
 
     for (i = 0; i < cy->n; i++) {
-        if (hm_container_pinned(hm->container,
-                                cy->block[i] * hm->block_size,
-                                hm->block_size)) {
+        if (hm_pins_any(hm->container->pins, cy->block[i] * hm->block_size,
+                        hm->block_size)) {
             return true;
         }
     }
@@ -191,6 +191,7 @@ static void stop_for_good(Hybridmem *hm, HmHold *hold)
 {
     CPUState *cpu;
 
+    hm->container->broken = true;
     CPU_FOREACH(cpu) {
         cpu_pause(cpu);
     }
@@ -207,7 +208,7 @@ void hm_relocate(Hybridmem *hm)
     int64_t start_ns = now_ns();
     HmHold *hold;
 
-    if (hm->remap.broken || hm_engine_inhibitors(hm)) {
+    if (hm->container->broken || hm_engine_inhibitors(hm)) {
         b->inhibited = true;
         return;
     }
@@ -215,6 +216,9 @@ void hm_relocate(Hybridmem *hm)
     hold = hm_hold_begin(b->any_tier ? HOLD_TIMEOUT_COMMAND_MS :
                          HOLD_TIMEOUT_MS);
     if (!hold) {
+        all_busy(b);
+    } else if (hm_engine_inhibitors(hm) || hm_guest_is_nested()) {
+        hm_hold_end(hold);              /* the BQL was dropped meanwhile */
         all_busy(b);
     } else {
         relocate_held(hm, b, start_ns);

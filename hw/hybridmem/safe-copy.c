@@ -8,14 +8,28 @@
  */
 #include "qemu/osdep.h"
 #include <setjmp.h>
+#include <sys/syscall.h>
 #include "hw/hybridmem/safe-copy.h"
 
 static __thread sigjmp_buf copy_env;
 static __thread volatile sig_atomic_t copying;
+static __thread bool in_batch;                  /* between begin and end */
+static __thread volatile sig_atomic_t has_deferred;
+static __thread siginfo_t deferred;
 static struct sigaction next_handler;
 
 static void sigbus_handler(int sig, siginfo_t *info, void *context)
 {
+    /*
+     * An announcement of bad memory somewhere: QEMU would wait for vCPUs
+     * that stand still until the batch is done.  The kernel sends another
+     * for each page that is met later, so one is enough to keep.
+     */
+    if (in_batch && info->si_code == BUS_MCEERR_AO) {
+        deferred = *info;
+        has_deferred = true;
+        return;
+    }
     if (copying) {
         copying = false;
         siglongjmp(copy_env, 1);
@@ -38,6 +52,7 @@ bool hm_safe_copy(void *dst, const void *src, size_t len)
         return false;
     }
     copying = true;
+    __asm__ volatile("" : : : "memory");
     memcpy(dst, src, len);
     /* The copy may fault up to its end. */
     __asm__ volatile("" : : : "memory");
@@ -51,12 +66,19 @@ void hm_safe_copy_begin(sigset_t *mask)
 
     sigemptyset(&set);
     sigaddset(&set, SIGBUS);
+    in_batch = true;
     pthread_sigmask(SIG_UNBLOCK, &set, mask);
 }
 
 void hm_safe_copy_end(const sigset_t *mask)
 {
     pthread_sigmask(SIG_SETMASK, mask, NULL);
+    in_batch = false;
+    if (has_deferred) {
+        has_deferred = false;
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS,
+                &deferred);
+    }
 }
 
 void hm_safe_copy_init(void)

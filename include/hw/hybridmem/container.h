@@ -8,7 +8,7 @@
  * but it has no RAMBlock, and counts as mapped from the start: nothing else
  * can take it for guest RAM.
  *
- * All functions need the BQL, except hm_container_pinned() (see there).
+ * All functions need the BQL.
  */
 #ifndef HW_HYBRIDMEM_CONTAINER_H
 #define HW_HYBRIDMEM_CONTAINER_H
@@ -16,6 +16,7 @@
 #include "hw/hybridmem/compat.h"
 #include "system/hostmem.h"
 #include "hw/hybridmem/frames.h"
+#include "hw/hybridmem/pins.h"
 
 #define TYPE_MEMORY_BACKEND_CONTAINER "memory-backend-container"
 #define TYPE_MEMORY_BACKEND_DEVMEM "memory-backend-devmem"
@@ -44,7 +45,8 @@ struct HmContainer {
     Object *engine;         /* who manages it, not referenced; or NULL */
     struct HmFrames *frames;    /* placement that an engine has left */
     uint64_t frames_block_size;
-    uint32_t *pins;         /* per guest page: mappings that devices hold */
+    HmPins *pins;           /* mappings that devices hold */
+    bool broken;            /* see HmRemap */
     Notifier machine_done;
     Error *cpr_blocker;
     NotifierWithReturn postcopy;
@@ -56,6 +58,13 @@ struct HmContainer {
  * changed, when it is misaligned, out of bounds or overlaps another child.
  */
 bool hm_container_add(HmContainer *c, const HmChild *child, Error **errp);
+
+/*
+ * Maps the child of @backend anew where it was: what mbind() leaves on a
+ * mapping would keep it from ever merging with those that moves make.
+ */
+bool hm_container_map_again(HmContainer *c, HostMemoryBackend *backend,
+                            Error **errp);
 
 /* Takes the child of @backend out again, if it is in. */
 void hm_container_remove(HmContainer *c, HostMemoryBackend *backend);
@@ -84,16 +93,9 @@ static inline MemoryRegion *hm_container_mr(HmContainer *c)
     return &c->parent_obj.mr;
 }
 
-/*
- * True if a device holds a mapping of [offset, offset + size).  The answer
- * lasts only while nobody can take a new one: under the BQL, with vCPUs
- * and I/O threads held.
- */
-bool hm_container_pinned(const HmContainer *c, uint64_t offset,
-                         uint64_t size);
-
 /* Calls @fn for each container that exists. */
 void hm_container_foreach(void (*fn)(HmContainer *c, void *opaque),
                           void *opaque);
+unsigned hm_container_count(void);
 
 #endif

@@ -117,6 +117,7 @@ struct Hybridmem {
     HmBatch *batch;             /* of the call that is going on */
     bool sample_done;
     uint32_t inhibitors;        /* bit set of HybridmemInhibitor */
+    bool may_nest;              /* see nested.h */
     bool log_is_on;
     bool planning;              /* @plan is in use */
 
@@ -188,7 +189,7 @@ HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX]);
 
 /* --- hooks.c ----------------------------------------------------------- */
 
-void hm_hooks_add_container(HmContainer *c);
+bool hm_hooks_add_container(HmContainer *c, Error **errp);
 void hm_hooks_del_container(HmContainer *c);
 
 #endif

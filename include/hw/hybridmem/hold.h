@@ -6,11 +6,11 @@
  * in their event loops.  (Not pause_all_vcpus(): another thread's
  * resume_all_vcpus() would let the guest go under our hands, and there is no
  * time limit.)  What is left has no thread of its own: I/O in flight, which
- * the kernel does by physical address, and which hm_container_pinned()
+ * the kernel does by physical address, and which pins.h
  * tells of.
  *
- * Main loop only, BQL held; the BQL is dropped while waiting, because
- * threads may need it on their way to us.  Top level of the main loop only,
+ * Main loop only, BQL held; the BQL is dropped while waiting for vCPUs,
+ * because they may need it on their way to us.  Top level of the main loop only,
  * so that nobody up the stack waits for one of these threads.
  */
 #ifndef HW_HYBRIDMEM_HOLD_H
