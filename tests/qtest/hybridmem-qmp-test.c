@@ -403,6 +403,42 @@ static void test_sums(void)
     hmt_stop(t);
 }
 
+/* Blocks of a tier that is bound to a node merge again when they are home. */
+static void test_bound_to_node(void)
+{
+    HmTest t = { .dir = hmt_make_dir() };
+    unsigned i;
+
+    if (!g_file_test("/sys/devices/system/node/node0", G_FILE_TEST_IS_DIR)) {
+        g_test_skip("the host has no NUMA nodes");
+        hmt_remove_dir(t.dir);
+        return;
+    }
+    t.qts = qtest_initf(
+        "-nodefaults -machine q35,memory-backend=c -m 64M "
+        "-object memory-backend-container,id=c,size=64M "
+        "-object memory-backend-devmem,id=d,size=8M,mem-path=%s/d,parent=c,"
+        "host-nodes=0,policy=bind "
+        "-object memory-backend-devmem,id=n,size=56M,offset=8M,mem-path=%s/n,"
+        "parent=c,host-nodes=0,policy=bind "
+        "-object hybridmem,id=hm0,memdev=c,policy=manual", t.dir, t.dir);
+    hmt_wait_state(t.qts, "running");
+    for (i = 0; i < 100; i++) {
+        uint64_t at = 2 * i * HMT_PAGE;
+
+        g_assert_true(hmt_swap(t.qts, 1 * MiB + at, 16 * MiB + at, "failed"));
+    }
+    g_assert_cmpuint(hmt_count_mappings(&t), ==, 402);
+    for (i = 0; i < 100; i++) {
+        uint64_t at = 2 * i * HMT_PAGE;
+
+        g_assert_true(hmt_swap(t.qts, 1 * MiB + at, 16 * MiB + at, "failed"));
+    }
+    g_assert_cmpuint(hmt_count_mappings(&t), ==, 2);
+    qtest_quit(t.qts);
+    hmt_remove_dir(t.dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -417,5 +453,6 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/qmp/state", test_state);
     qtest_add_func("hybridmem/qmp/rebalance", test_rebalance);
     qtest_add_func("hybridmem/qmp/sums", test_sums);
+    qtest_add_func("hybridmem/qmp/bound-to-node", test_bound_to_node);
     return g_test_run();
 }
