@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <sys/mount.h>
 #include <sys/un.h>
 #include "hybridmem-util.h"
 
@@ -341,20 +342,28 @@ static void test_dev_mem(void)
     hmt_remove_dir(dir);
 }
 
+/* What is wrong is seen before a huge page is needed: there may be none. */
 static void test_hugetlb(void)
 {
-    g_autofree char *nr = NULL;
+    char *dir = hmt_make_dir();
+    g_autofree char *size = NULL;
+    g_autofree char *offset = NULL;
 
-    if (access("/dev/hugepages", W_OK) ||
-        !g_file_get_contents("/proc/sys/vm/nr_hugepages", &nr, NULL, NULL) ||
-        atoi(nr) < 1) {
-        g_test_skip("no huge pages in /dev/hugepages");
+    if (mount("none", dir, "hugetlbfs", 0, "pagesize=2M")) {
+        g_test_skip("hugetlbfs cannot be mounted here");
+        hmt_remove_dir(dir);
         return;
     }
-    refused(BASE CONTAINER " " CHILD "a,size=4100K,mem-path=/dev/hugepages "
-            CHILD "b,size=12284K,offset=4100K" MEMFD USED,
-            "must be multiples of 0x200000, the page size of"
-            " mem-path=/dev/hugepages");
+    size = g_strdup_printf(BASE CONTAINER " " CHILD "a,size=4100K,mem-path=%s "
+        CHILD "b,size=12284K,offset=4100K" MEMFD USED, dir);
+    refused(size, "must be multiples of 0x200000, the page size of"
+            " mem-path=/");
+    offset = g_strdup_printf(BASE CONTAINER " " CHILD "a,size=1M" MEMFD " "
+        CHILD "b,size=14M,offset=1M,mem-path=%s " CHILD
+        "c,size=1M,offset=15M" MEMFD USED, dir);
+    refused(offset, "offset=0x100000 of 'b' must be a multiple of 0x200000");
+    umount(dir);
+    hmt_remove_dir(dir);
 }
 
 /* A vhost-user backend that accepts, and says nothing. */
