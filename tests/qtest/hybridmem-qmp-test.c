@@ -143,8 +143,12 @@ static void check_promotes(const char *engine)
         write_hot_pages(t, 20);
         g_usleep(10000);
     }
-    g_assert_cmpfloat(hottest_bucket(t, &offset), >, 1);
-    g_assert_cmpuint(offset, ==, NVM);
+    /* All of RAM was written at first; how often, depends on the host. */
+    while (hottest_bucket(t, &offset) <= 1 || offset != NVM) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        write_hot_pages(t, 20);
+        g_usleep(10000);
+    }
 
     /* They stay in dram, and so nothing is written in nvm any more. */
     hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 3);
