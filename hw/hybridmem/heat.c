@@ -185,8 +185,10 @@ static void add_count(HmHeat *h, uint32_t block, uint32_t add, uint32_t salt)
 {
     uint32_t old = h->stamp[block];
     uint32_t rank = rank_of_stamp(h, old);
-    /* The high half of a multiplicative hash: even over blocks, and over
-     * windows by the salt. */
+    /*
+     * The high half of a multiplicative hash: even over blocks, and over
+     * windows by the salt.
+     */
     uint32_t dither = (block * 0x9e3779b1u + salt) >> (32 - FRAC_BITS);
     uint32_t stamp;
 
@@ -277,7 +279,7 @@ double hm_heat_rank_to_temperature(const HmHeat *h, uint32_t rank)
 uint32_t hm_heat_temperature_to_rank(const HmHeat *h, double t)
 {
     /* A rank's own temperature must not fall below it by a rounding error. */
-    const double slack = 1e-9;
+    const double slack = 1 / 1e9;
     double rank;
 
     if (!(t > 0)) {

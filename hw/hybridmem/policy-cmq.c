@@ -26,8 +26,10 @@
 
 #define LEVELS 8
 
-/* Bounds the time of a plan to some milliseconds, yet finds what RAMinate's
- * 1000 pairs need if one in 64 queued blocks is in nvm. */
+/*
+ * Bounds the time of a plan to some milliseconds, yet finds what RAMinate's
+ * 1000 pairs need if one in 64 queued blocks is in nvm.
+ */
 #define LOOK_PER_PAIR 64
 #define LOOK_MIN 65536
 

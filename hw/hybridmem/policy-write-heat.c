@@ -38,21 +38,27 @@
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
 
-/* Candidates kept in a window, the hottest: as many as dram has blocks, but
- * at most 512 KiB of them, half a second of moving at 128 Ki a second. */
+/*
+ * Candidates kept in a window, the hottest: as many as dram has blocks, but
+ * at most 512 KiB of them, half a second of moving at 128 Ki a second.
+ */
 #define CANDIDATES_MIN 1024
 #define CANDIDATES_MAX 65536
 
-/* Frames that the hand passes in a plan: LOOK_PER_VICTIM for each victim
- * that is wanted, so that the coldest quarter is taken, and LOOK_MIN more. */
+/*
+ * Frames that the hand passes in a plan: LOOK_PER_VICTIM for each victim
+ * that is wanted, so that the coldest quarter is taken, and LOOK_MIN more.
+ */
 #define LOOK_PER_VICTIM 4
 #define LOOK_MIN 4096
 
 /* Page writes that a move must save at least; see above. */
 #define PROOF 1.5
 
-/* Moves watched at a time.  A trial ends after TRIAL_WINDOWS, or after
- * TRIAL_ENOUGH observations of a pair: then chance is small beside PROOF. */
+/*
+ * Moves watched at a time.  A trial ends after TRIAL_WINDOWS, or after
+ * TRIAL_ENOUGH observations of a pair: then chance is small beside PROOF.
+ */
 #define WATCHED 256
 #define TRIAL_WINDOWS 8
 #define TRIAL_ENOUGH 512
@@ -115,8 +121,10 @@ typedef struct HmWriteHeat {
     uint64_t random;
     Rest rest[RESTING];
     uint32_t rest_end;          /* window in which none rests any more */
-    /* A bit for each dram frame: filled by a promotion in this, or the last
-     * span of SHIELD_WINDOWS. */
+    /*
+     * A bit for each dram frame: filled by a promotion in this, or the last
+     * span of SHIELD_WINDOWS.
+     */
     unsigned long *shield[2];
     bool shield_used[2];
 } HmWriteHeat;

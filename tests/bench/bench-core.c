@@ -24,17 +24,21 @@
 
 /* The first windows, not counted: they pay for page faults. */
 #define WARM_UP 4
-/* A bitmap for each window: with a few in turn, the branch predictor comes to
- * know those of a small guest by heart. */
+/*
+ * A bitmap for each window: with a few in turn, the branch predictor comes to
+ * know those of a small guest by heart.
+ */
 #define WINDOWS_MAX 32
 /* RAMinate's number of pairs. */
 #define PLAN_MAX 1000
 
 #define GOAL_RATIO 4.0          /* heat + write-heat to reading, 1 % dirty */
 #define GOAL_BYTES 4.0          /* heat + write-heat, a page */
-/* Ratio to reading at the largest size over that at the smallest.  Reading
+/*
+ * Ratio to reading at the largest size over that at the smallest.  Reading
  * is linear, so linear growth is 1; the larger guests' metadata no longer
- * fits into caches, which costs some. */
+ * fits into caches, which costs some.
+ */
 #define GOAL_GROWTH 3.0
 
 static const unsigned sizes_gib[] = { 1, 16, 256, 1024 };
@@ -56,7 +60,7 @@ typedef struct Row {
     double to_memset;
 } Row;
 
-static volatile uint64_t sink;
+static volatile uint64_t sink;  /* keeps the loops that feed it */
 static uint64_t rng = 88172645463325252ull;
 
 static uint64_t rnd(void)
@@ -80,8 +84,11 @@ static double available_bytes(void)
     g_autofree char *text = NULL;
     const char *p;
 
-    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL) ||
-        !(p = strstr(text, "MemAvailable:"))) {
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL)) {
+        return HUGE_VAL;
+    }
+    p = strstr(text, "MemAvailable:");
+    if (!p) {
         return HUGE_VAL;
     }
     return strtod(p + strlen("MemAvailable:"), NULL) * 1024;
@@ -95,7 +102,7 @@ static void fill(unsigned long *map, uint64_t pages, double p)
 
     memset(map, 0, BITS_TO_LONGS(pages) * sizeof(long));
     for (;;) {
-        double u = ((rnd() >> 11) + 1) * 0x1p-53;
+        double u = ((rnd() >> 11) + 1) * ldexp(1, -53);
 
         i += (uint64_t)(log(u) * scale);
         if (i >= pages) {

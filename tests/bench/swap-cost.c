@@ -112,8 +112,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: swap-cost MEGABYTES SWAPS\n");
         return 2;
     }
-    pages = strtoul(argv[1], NULL, 0) * 256;
-    swaps = strtoul(argv[2], NULL, 0);
+    pages = atol(argv[1]) * 256;
+    swaps = atol(argv[2]);
     if (pages < 16 || !swaps || swaps > pages / 8) {
         fprintf(stderr, "swap-cost: at most one swap per page of the small"
                 " side\n");

@@ -318,21 +318,33 @@ static bool find_system_ram(uint64_t *start)
     return false;
 }
 
+static bool can_open_dev_mem(const char *path)
+{
+    int fd;
+
+    if (mknod(path, S_IFCHR | 0600, makedev(1, 1))) {
+        return false;
+    }
+    fd = open(path, O_RDWR);
+    if (fd < 0) {
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
 static void test_dev_mem(void)
 {
     char *dir = hmt_make_dir();
     g_autofree char *path = g_build_filename(dir, "mem", NULL);
     g_autofree char *args = NULL;
     uint64_t start;
-    int fd = -1;
 
     if (!find_system_ram(&start)) {
         g_test_skip("/proc/iomem does not say where the host's RAM is");
-    } else if (mknod(path, S_IFCHR | 0600, makedev(1, 1)) ||
-               (fd = open(path, O_RDWR)) < 0) {
+    } else if (!can_open_dev_mem(path)) {
         g_test_skip("/dev/mem cannot be opened here");
     } else {
-        close(fd);
         args = g_strdup_printf(BASE CONTAINER " " CHILD "a,size=16M,"
             "phy-offset=0x%" PRIx64 ",mem-path=%s " USED,
             ROUND_UP(start + MiB, MiB), path);

@@ -138,7 +138,7 @@ static void test_carry(void)
     for (int i = 0; i < 100003; i++) {
         hm_heat_age(h, 1);
     }
-    assert_near(hm_heat_temperature(h, 0), 0.5, 1e-9);
+    assert_near(hm_heat_temperature(h, 0), 0.5, 1 / 1e9);
     hm_heat_free(h);
 }
 
@@ -169,7 +169,7 @@ static void test_ranks(void)
 
     g_assert_cmpuint(hm_heat_temperature_to_rank(h, 0), ==, 0);
     g_assert_cmpuint(hm_heat_temperature_to_rank(h, -1), ==, 0);
-    g_assert_cmpuint(hm_heat_temperature_to_rank(h, 1e-9), ==, 0);
+    g_assert_cmpuint(hm_heat_temperature_to_rank(h, 1 / 1e9), ==, 0);
     g_assert_cmpuint(hm_heat_temperature_to_rank(h, 1e30), ==,
                      hm_heat_temperature_to_rank(h, 1e20));
     g_assert_cmpfloat(hm_heat_rank_to_temperature(h, 0), ==, 0);
@@ -230,8 +230,8 @@ static void compare(const HmHeat *h, const Model *m, Errors *e)
         double t = hm_heat_temperature(h, b);
         double error;
 
-        if (m->t[b] < 0x1p-15) {
-            g_assert_cmpfloat(t, <, 0x1p-14);
+        if (m->t[b] < ldexp(1, -15)) {
+            g_assert_cmpfloat(t, <, ldexp(1, -14));
             continue;
         }
         error = t / m->t[b] - 1;

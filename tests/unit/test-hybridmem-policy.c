@@ -42,7 +42,7 @@ static uint64_t rnd(Sim *s)
 
 static double rnd01(Sim *s)
 {
-    return (rnd(s) >> 11) * 0x1p-53;
+    return (rnd(s) >> 11) * ldexp(1, -53);
 }
 
 /* dram first, as RAMinate has it.  Windows are told with sim_window(). */

@@ -12,8 +12,11 @@
 #include "hw/hybridmem/types.h"
 
 #define HM_DIRTY_BATCH 512      /* blocks; over 4 * BITS_PER_LONG */
-#define HM_DIRTY_AHEAD 32       /* blocks to prefetch ahead: half the time of
-                                 * 16 at 256 GiB, 64 gains nothing more */
+/*
+ * Blocks to prefetch ahead: half the time of 16 at 256 GiB, 64 gains nothing
+ * more.
+ */
+#define HM_DIRTY_AHEAD 32
 
 typedef struct HmDirtyIter {
     const unsigned long *map;

@@ -10,8 +10,8 @@
  * tells of.
  *
  * Main loop only, BQL held; the BQL is dropped while waiting for vCPUs,
- * because they may need it on their way to us.  Top level of the main loop only,
- * so that nobody up the stack waits for one of these threads.
+ * because they may need it on their way to us.  Top level of the main loop
+ * only, so that nobody up the stack waits for one of these threads.
  */
 #ifndef HW_HYBRIDMEM_HOLD_H
 #define HW_HYBRIDMEM_HOLD_H

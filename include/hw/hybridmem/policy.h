@@ -15,11 +15,13 @@
 
 /* Every parameter of every policy; each policy reads what it needs. */
 typedef struct HmPolicyParams {
-    double min_gain;            /* write-heat: page writes that a move must
-                                 * save, in 1.44 half-lives, per page that
-                                 * it copies into nvm; >= 0 */
-    uint64_t map_limit;         /* write-heat: that of the mover, to know
-                                 * what a move copies; 0: none */
+    /*
+     * write-heat: page writes that a move must save, in 1.44 half-lives, per
+     * page that it copies into nvm; >= 0
+     */
+    double min_gain;
+    /* write-heat: that of the mover, to know what a move copies; 0: none */
+    uint64_t map_limit;
     uint64_t cmq_lifetime_ms;   /* cmq: idle time before a level is lost */
     uint64_t cmq_cork_ms;       /* cmq: time between two plans */
     uint32_t cmq_max_pairs;     /* cmq: most pairs in one plan */
