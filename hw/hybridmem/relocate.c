@@ -36,6 +36,16 @@
 /* Demotions remembered for that; beyond it moved-back counts too few. */
 #define MOVED_BACK_MAX 65536
 
+static const char *const reasons[HM_MOVE__MAX] = {
+    [HM_MOVE_DONE] = "done",
+    [HM_MOVE_PINNED] = "pinned",
+    [HM_MOVE_BUSY] = "busy",
+    [HM_MOVE_BUDGET] = "budget",
+    [HM_MOVE_MAP_LIMIT] = "map-limit",
+    [HM_MOVE_STALE] = "stale",
+    [HM_MOVE_FAILED] = "failed",
+};
+
 static int64_t now_ns(void)
 {
     return g_get_monotonic_time() * 1000;
@@ -164,7 +174,7 @@ static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
         HmMoveResult r = relocate_one(hm, mv, b->any_tier, &b->copied_bytes);
 
         if (r != HM_MOVE_DONE) {
-            trace_hybridmem_skip(hm->id, mv->promote, mv->demote, r);
+            trace_hybridmem_skip(hm->id, mv->promote, mv->demote, reasons[r]);
         }
         b->results[r]++;
         b->each[b->taken++] = r;
