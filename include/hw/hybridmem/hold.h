@@ -6,8 +6,7 @@
  * in their event loops.  (Not pause_all_vcpus(): another thread's
  * resume_all_vcpus() would let the guest go under our hands, and there is no
  * time limit.)  What is left has no thread of its own: I/O in flight, which
- * the kernel does by physical address, and which pins.h
- * tells of.
+ * the kernel does by physical address, and which pins.h tells of.
  *
  * Main loop only, BQL held; the BQL is dropped while waiting for vCPUs,
  * because they may need it on their way to us.  Top level of the main loop
