@@ -9,7 +9,8 @@ OBJ  := $(DIR)/obj
 ASAN := $(DIR)/obj-sanitize
 
 PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
-            storage-daemon/qemu-storage-daemon
+            storage-daemon/qemu-storage-daemon \
+            contrib/plugins/libhybridmem-meter.so
 
 # Options for the scripts behind demo, check-soak and the benches.
 ARGS ?=
