@@ -16,7 +16,7 @@ PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
 ARGS ?=
 
 .PHONY: all build demo check check-bases check-soak bench-core bench-pause \
-        clean help prepare programs
+        clean help lab prepare programs
 
 all: build
 
@@ -64,6 +64,11 @@ bench-pause: programs
 	@qemu/deps check
 	@tests/bench/bench-pause --binary $(OBJ)/qemu-system-x86_64 $(ARGS)
 
+# The images of the emulated server and its guests, and the meter.
+lab: programs
+	@qemu/deps demo lab
+	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/lab/run --build
+
 clean:
 	rm -rf $(DIR) build/check build/demo
 
@@ -75,5 +80,6 @@ help:
 	@echo "make check-soak  the long runs"
 	@echo "make bench-core  cost of a window per page: heat and policies"
 	@echo "make bench-pause how long the guest stands still for n swaps"
+	@echo "make lab         images for tests/lab/run: a hybrid-memory server"
 	@echo "make clean       remove what was built (not what was downloaded)"
 	@echo "BASE=10.2 takes another QEMU; ARGS=... goes to the script behind."

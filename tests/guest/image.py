@@ -166,23 +166,24 @@ class Kernel:
         return list(found.items())
 
 
-def kernel_package():
-    for meta in KERNEL_PACKAGES:
+def kernel_package(metas):
+    for meta in metas:
         with contextlib.suppress(GuestError):
             for line in depends(meta):
                 match = re.match(r"\s*Depends: (linux-image-\d\S+)", line)
                 if match:
                     return match[1]
     raise GuestError("apt knows no Debian kernel (" +
-                     ", ".join(KERNEL_PACKAGES) + "): run apt-get update")
+                     ", ".join(metas) + "): run apt-get update")
 
 
-def kernel():
-    """Debian's kernel for virtual machines: fetched once, then kept."""
-    tree = BUILD / "kernel"
+def kernel(metas=KERNEL_PACKAGES, name="kernel"):
+    """The first of Debian's kernels `metas` that apt knows, by default that
+    for virtual machines: fetched once, then kept as `name`."""
+    tree = BUILD / name
     with locked():
         if not tree.exists():
-            unpack([kernel_package()], tree)
+            unpack([kernel_package(metas)], tree)
     return Kernel(tree)
 
 

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs of scenarios: their folder under build/lab/results, the files in it,
+the TAP lines."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import subprocess
+import time
+
+import guest
+
+from . import BUILD, LabError, checks, rootfs, server
+from .hardware import MiB
+
+RESULTS = BUILD / "results"
+MAX_OUTPUT = 15         # lines of the console shown with a failure
+
+
+@contextlib.contextmanager
+def folder_of(name):
+    """The scenario's empty result folder, for this run alone."""
+    folder = RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(RESULTS / f"{name}.lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise LabError(f"{name}: another run of it is under way; give "
+                           "--out FOLDER to run it beside") from e
+        shutil.rmtree(folder)
+        folder.mkdir()
+        yield folder
+
+
+def write_json(path, data):
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def read_meter(folder, number):
+    path = folder / f"meter-{number}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class Run:
+    """One scenario from its image to its TAP lines."""
+
+    def __init__(self, scenario, folder, obj):
+        self.scenario = scenario
+        self.folder = folder
+        self.obj = obj
+        self.boots = []
+        self.meters = []
+        self.commands = []
+        self.image = None
+        self.hashes = {}
+        self.lines = []         # (passed, text)
+        self.seconds = 0.0
+
+    def _backing(self, name, size):
+        """The file behind an nvdimm or disk; it outlives a boot."""
+        path = self.folder / f"{name}.backing"
+        if not path.exists():
+            with open(path, "wb") as f:
+                f.truncate(size)
+        return path
+
+    def prepare(self):
+        """The initramfs: the server's, then the scenario's part."""
+        self.image = rootfs.server_image(self.obj, tell=lambda text:
+                                         guest.say(f"# {text}"))
+        files, self.hashes = rootfs.scenario_files(self.scenario)
+        initrd = self.folder / "initrd"
+        with open(initrd, "wb") as f:
+            f.write(rootfs.pad(self.image.initrd.read_bytes()))
+            f.write(rootfs.scenario_archive(files))
+        return initrd
+
+    def _needs_files(self):
+        return len(self.scenario.boots) > 1 or self.scenario.server.disk
+
+    def execute(self):
+        """All boots, until one fails."""
+        started = time.monotonic()
+        initrd = self.prepare()
+        try:
+            for number, boot in enumerate(self.scenario.boots):
+                line = server.command(
+                    self.scenario, self.image, initrd, self.obj, boot=number,
+                    folder=self.folder, backing=self._backing
+                    if self._needs_files() else None)
+                self.commands.append(server.versions_free_of_paths(line))
+                done = server.run_boot(self.scenario, line, self.folder,
+                                       number,
+                                       boot.timeout or self.scenario.timeout)
+                self.boots.append(done)
+                self.meters.append(read_meter(self.folder, number))
+                if done.failure:
+                    break
+        finally:
+            initrd.unlink()
+            for path in self.folder.glob("*.backing"):
+                path.unlink()
+        self.seconds = time.monotonic() - started
+
+    def names(self):
+        """What checks can name: results of all boots, and the meters."""
+        found = {}
+        for boot in self.boots:
+            found |= boot.results
+        found["meters"] = self.meters
+        found["meter"] = self.meters[-1] if self.meters else None
+        found["MiB"] = MiB
+        return found
+
+    def judge(self):
+        """Fills `lines`."""
+        for boot in self.boots:
+            self.lines += boot.tests
+        failure = next((b.failure for b in self.boots if b.failure), None)
+        if failure:
+            self.lines.append((False, failure))
+            return
+        names = self.names()
+        self.lines += [checks.judge(c, names) for c in self.scenario.checks]
+        if not self.lines:
+            self.lines.append((True, "ran to its end"))
+
+    def save(self):
+        names = self.names()
+        del names["meters"], names["MiB"]
+        write_json(self.folder / "results.json", names)
+        write_json(self.folder / "run.json", {
+            "scenario": self.scenario.name, "about": self.scenario.about,
+            "passed": all(p for p, _ in self.lines),
+            "tests": [{"ok": p, "text": t} for p, t in self.lines],
+            "exact": self.scenario.exact,
+            "wall seconds": round(self.seconds, 1),
+            "wall times": [b.times for b in self.boots],
+            "versions": {k: v for k, v in self.image.facts.items()
+                         if k not in ("key", "sha256")},
+            "images": {"server": self.image.facts["sha256"], **self.hashes},
+            "commands": self.commands})
+
+    def console(self):
+        """Its last lines, for a failure."""
+        if not self.boots:
+            return []
+        return server.last_lines(
+            self.folder / f"console-{self.boots[-1].number}", MAX_OUTPUT)
+
+
+def run_scenario(scenario, obj, folder=None):
+    """A finished Run; never raises for what goes wrong in it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if folder is None:
+                folder = stack.enter_context(folder_of(scenario.name))
+            run = Run(scenario, folder, obj)
+            run.execute()
+            run.judge()
+            run.save()
+        except (guest.GuestError, OSError, subprocess.SubprocessError) as e:
+            run = Run(scenario, folder, obj)
+            run.lines.append((False, str(e)))
+        return run
