@@ -330,10 +330,15 @@ uint32_t hm_engine_inhibitors(Hybridmem *hm)
 {
     uint32_t bits = 0;
 
-    /* At exit the migration object goes before the last calls to us come. */
     if (!runstate_is_running()) {
         bits |= BIT(HYBRIDMEM_INHIBITOR_NOT_RUNNING);
-    } else if (migration_is_running()) {
+    }
+    /*
+     * Asked only in states that exit does not leave: there the migration
+     * object goes before the last calls to us come.
+     */
+    if ((runstate_is_running() || runstate_check(RUN_STATE_FINISH_MIGRATE)) &&
+        migration_is_running()) {
         bits |= BIT(HYBRIDMEM_INHIBITOR_MIGRATION);
     }
     if (global_dirty_tracking & (GLOBAL_DIRTY_DIRTY_RATE |
