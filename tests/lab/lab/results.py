@@ -19,16 +19,15 @@ MAX_OUTPUT = 15         # lines of the console shown with a failure
 
 
 @contextlib.contextmanager
-def folder_of(name):
-    """The scenario's empty result folder, for this run alone."""
-    folder = RESULTS / name
+def folder_for(folder):
+    """A result folder, empty and for this run alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(RESULTS / f"{name}.lock", "w", encoding="ascii") as lock:
+    with open(f"{folder}.lock", "w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            raise LabError(f"{name}: another run of it is under way; give "
-                           "--out FOLDER to run it beside") from e
+            raise LabError(f"{folder.name}: another run of it is under way; "
+                           "give --out FOLDER to run it beside") from e
         shutil.rmtree(folder)
         folder.mkdir()
         yield folder
@@ -38,10 +37,24 @@ def write_json(path, data):
     path.write_text(json.dumps(data, indent=1) + "\n")
 
 
+def by_name(data):
+    """The meter's lists of ranges and phases as tables, by their names: so
+    that a check can say meter.phases[1].ranges.nvm.stores."""
+    if isinstance(data, dict):
+        return {key: by_name(value) for key, value in data.items()}
+    if not isinstance(data, list):
+        return data
+    for key in ("range", "phase"):
+        if data and all(isinstance(e, dict) and key in e for e in data):
+            return {str(e[key]): by_name(e) for e in data}
+    return [by_name(e) for e in data]
+
+
 def read_meter(folder, number):
+    """The meter's counts of a boot, by_name(), or None."""
     path = folder / f"meter-{number}.json"
     try:
-        return json.loads(path.read_text())
+        return by_name(json.loads(path.read_text()))
     except (OSError, ValueError):
         return None
 
@@ -61,8 +74,13 @@ class Run:
         self.lines = []         # (passed, text)
         self.seconds = 0.0
 
-    def _backing(self, name, size):
-        """The file behind an nvdimm or disk; it outlives a boot."""
+    def backing(self):
+        """Where nvdimms and disks lie: in files, if they must outlive a boot
+        of the server; see Hardware.options()."""
+        several = len(self.scenario.boots) > 1
+        return self._file if several or self.scenario.server.disk else None
+
+    def _file(self, name, size):
         path = self.folder / f"{name}.backing"
         if not path.exists():
             with open(path, "wb") as f:
@@ -80,9 +98,6 @@ class Run:
             f.write(rootfs.scenario_archive(files))
         return initrd
 
-    def _needs_files(self):
-        return len(self.scenario.boots) > 1 or self.scenario.server.disk
-
     def execute(self):
         """All boots, until one fails."""
         started = time.monotonic()
@@ -91,8 +106,7 @@ class Run:
             for number, boot in enumerate(self.scenario.boots):
                 line = server.command(
                     self.scenario, self.image, initrd, self.obj, boot=number,
-                    folder=self.folder, backing=self._backing
-                    if self._needs_files() else None)
+                    folder=self.folder, backing=self.backing())
                 self.commands.append(server.versions_free_of_paths(line))
                 done = server.run_boot(self.scenario, line, self.folder,
                                        number,
@@ -154,17 +168,15 @@ class Run:
             self.folder / f"console-{self.boots[-1].number}", MAX_OUTPUT)
 
 
-def run_scenario(scenario, obj, folder=None):
-    """A finished Run; never raises for what goes wrong in it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if folder is None:
-                folder = stack.enter_context(folder_of(scenario.name))
-            run = Run(scenario, folder, obj)
+def run_scenario(scenario, obj, root=RESULTS):
+    """A finished Run, with its files in root/NAME, which is emptied first.
+    What goes wrong in it is a failed line of it; nothing is raised."""
+    run = Run(scenario, root / scenario.name, obj)
+    try:
+        with folder_for(run.folder):
             run.execute()
             run.judge()
             run.save()
-        except (guest.GuestError, OSError, subprocess.SubprocessError) as e:
-            run = Run(scenario, folder, obj)
-            run.lines.append((False, str(e)))
-        return run
+    except (guest.GuestError, OSError, subprocess.SubprocessError) as e:
+        run.lines.append((False, str(e)))
+    return run

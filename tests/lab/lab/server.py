@@ -35,7 +35,8 @@ def meter_ranges(meter, hardware):
     """range= arguments of the plugin."""
     ranges = meter.ranges
     if ranges is None:
-        ranges = list(hardware.ranges)
+        ranges = [name for name, r in hardware.ranges.items()
+                  if r.kind != "node"]
     if isinstance(ranges, list):
         ranges = {name: name for name in ranges}
     found = []
@@ -161,9 +162,9 @@ def explain(boot, console, log, code):
     for line in last_lines(console, 60):
         if "Kernel panic" in line:
             return f"the server's kernel panicked: {line.strip()}"
-    said = last_lines(log, 1)
+    said = last_lines(log, 2)
     if code and said:
-        return f"the outer QEMU failed: {said[0]}"
+        return f"the outer QEMU failed: {'; '.join(said)}"
     return "the server ended before the script did"
 
 
