@@ -40,11 +40,14 @@ typedef struct Vcpu {
 /*
  * Guarded by lock, unless all vCPUs share one thread: `locked` begins as true
  * where there may be several, and becomes false when all have been seen in
- * the same one.
+ * the same one.  Then all count as vCPU 0: QEMU (10.0, 10.2) gives callbacks
+ * the number of the vCPU for which the code was translated, not of the one
+ * that executes it.
  */
 static struct {
     GMutex lock;
     bool locked;
+    bool merged;                    /* several vCPUs in one thread */
     GThread *thread;                /* of the vCPUs seen so far, or NULL */
     unsigned threads_seen;
 
@@ -141,22 +144,11 @@ static inline unsigned range_of(Vcpu *v, uint64_t address)
     return v->recent->range;
 }
 
-static void count_access(unsigned vcpu, uint64_t address, bool store)
+/* Bytes within one line, of a range that the vCPU has just looked up. */
+static inline void count_bytes(unsigned vcpu, unsigned range, uint64_t address,
+                               unsigned bytes, bool store)
 {
-    m.vcpu[vcpu].traffic[range_of(&m.vcpu[vcpu], address)].accesses[store]++;
-}
-
-/* Bytes within one line. */
-static inline void count_bytes(unsigned vcpu, uint64_t address, unsigned bytes,
-                               bool store)
-{
-    Vcpu *v = &m.vcpu[vcpu];
-    unsigned range = range_of(v, address);
-
-    v->traffic[range].bytes[store] += bytes;
-    if (m.by_page) {
-        count_page(range, address, store);
-    }
+    m.vcpu[vcpu].traffic[range].bytes[store] += bytes;
     if (m.model) {
         hm_caches_access(&m.caches, vcpu, address >> HM_LINE_BITS, range + 1,
                          store);
@@ -181,18 +173,23 @@ static inline bool translate(qemu_plugin_meminfo_t info, uint64_t vaddr,
     return true;
 }
 
-/* Of @bytes at @address, @here lie in its line, the rest in the next. */
-static void cross_line(unsigned vcpu, qemu_plugin_meminfo_t info,
-                       uint64_t vaddr, uint64_t address, unsigned here,
-                       unsigned bytes, bool store)
+/* The first @here of @bytes lie in the line of @address. */
+static __attribute__((noinline))
+void cross_line(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
+                uint64_t address, unsigned here, unsigned bytes, bool store)
 {
+    Vcpu *v = &m.vcpu[vcpu];
     uint64_t next = address + here;
+    bool new_page = !(next & ((1 << HM_PAGE_BITS) - 1));
 
-    count_bytes(vcpu, address, here, store);
-    if ((next & ((1 << HM_PAGE_BITS) - 1)) ||
-        translate(info, vaddr + here, store, &next)) {
-        count_bytes(vcpu, next, bytes - here, store);
+    count_bytes(vcpu, range_of(v, address), address, here, store);
+    if (new_page && !translate(info, vaddr + here, store, &next)) {
+        return;
     }
+    if (new_page && m.by_page) {
+        count_page(range_of(v, next), next, store);
+    }
+    count_bytes(vcpu, range_of(v, next), next, bytes - here, store);
 }
 
 static inline void access_memory(unsigned vcpu, qemu_plugin_meminfo_t info,
@@ -200,15 +197,22 @@ static inline void access_memory(unsigned vcpu, qemu_plugin_meminfo_t info,
 {
     unsigned bytes = 1 << qemu_plugin_mem_size_shift(info);
     uint64_t address;
-    unsigned here;
+    unsigned range, here;
 
+    if (m.merged) {
+        vcpu = 0;
+    }
     if (!m.counting || !translate(info, vaddr, store, &address)) {
         return;
     }
-    count_access(vcpu, address, store);
+    range = range_of(&m.vcpu[vcpu], address);
+    m.vcpu[vcpu].traffic[range].accesses[store]++;
+    if (m.by_page) {
+        count_page(range, address, store);
+    }
     here = (1 << HM_LINE_BITS) - (address & ((1 << HM_LINE_BITS) - 1));
     if (G_LIKELY(bytes <= here)) {
-        count_bytes(vcpu, address, bytes, store);
+        count_bytes(vcpu, range, address, bytes, store);
     } else {
         cross_line(vcpu, info, vaddr, address, here, bytes, store);
     }
@@ -379,6 +383,7 @@ static void on_mark(unsigned vcpu, void *packed)
     uint64_t executed = qemu_plugin_u64_sum(m.instructions) - ahead;
     bool reset;
 
+    vcpu = m.merged ? 0 : vcpu;
     close_phase(executed - 1);
     settle(executed);
     open_phase(vcpu, phase, ahead);
@@ -397,6 +402,23 @@ static void on_epoch(unsigned vcpu, void *unused)
     end_epoch();
     set_epoch(vcpu, 0);
     unlock(locked);
+}
+
+/*
+ * Executed before each block where vCPUs are merged.  Not inline: for another
+ * vCPU than 0, QEMU's code for that overwrites a constant of the block with
+ * an offset, and the guest computes nonsense.
+ */
+static void on_block(unsigned vcpu, void *instructions)
+{
+    unsigned n = GPOINTER_TO_UINT(instructions);
+
+    if (m.options.epoch &&
+        qemu_plugin_u64_get(m.epoch, 0) >= m.options.epoch) {
+        on_epoch(0, NULL);
+    }
+    qemu_plugin_u64_add(m.epoch, 0, n);
+    qemu_plugin_u64_add(m.instructions, 0, n);
 }
 
 /* --- Translation --- */
@@ -434,6 +456,11 @@ static void instrument_memory(struct qemu_plugin_insn *insn)
 /* The epoch first: it ends with the block before this one. */
 static void instrument_block(struct qemu_plugin_tb *tb, unsigned n)
 {
+    if (m.merged) {
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block,
+            QEMU_PLUGIN_CB_NO_REGS, GUINT_TO_POINTER(n));
+        return;
+    }
     if (m.options.epoch) {
         qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_epoch,
             QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_GE, m.epoch,
@@ -485,6 +512,7 @@ static void on_vcpu(qemu_plugin_id_t id, unsigned vcpu)
     if (m.thread == g_thread_self() &&
         ++m.threads_seen == m.report.vcpus) {
         m.locked = false;
+        m.merged = m.report.vcpus > 1;
     }
     unlock(locked);
 }
@@ -572,9 +600,6 @@ static void make_pages(void)
 
 static bool open_files(void)
 {
-    if (!hm_report_write(&m.report, m.options.out)) {
-        return false;
-    }
     if (m.options.pages) {
         m.pages = hm_pages_open(m.options.pages);
         if (!m.pages) {
@@ -582,7 +607,7 @@ static bool open_files(void)
         }
         make_pages();
     }
-    return true;
+    return hm_report_write(&m.report, m.options.out);
 }
 
 static void make_report(const qemu_info_t *info, int argc, char **argv)
