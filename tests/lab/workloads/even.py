@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes everywhere evenly: random cache lines of three quarters of RAM.
+
+ops     writes (of `lines` cache lines each), times `work` percent
+buffer  MiB
+"""
+
+from . import program
+
+memory = 512
+params = {"ops": 30000000, "buffer": 384, "lines": 1, "seed": 1}
+
+setup = "writer fill /tmp/buffer $buffer"
+run = "writer run /tmp/buffer $((ops * work / 100)) 0 0 0 $lines $seed"
+verify = "writer verify /tmp/buffer"
+
+
+def files():
+    return {"bin/writer": program("writer")}

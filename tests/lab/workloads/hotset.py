@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes in a hot set of scattered pages that is chosen anew now and then.
+
+ops     writes (of `lines` cache lines each), times `work` percent
+buffer  MiB
+hot     pages of the hot set: 32 MiB
+moves   how often the hot set is chosen anew
+cold    of 100 writes, those that go anywhere in the buffer
+"""
+
+from . import program
+
+memory = 512
+params = {"ops": 30000000, "buffer": 352, "hot": 8192, "moves": 2, "cold": 1,
+          "lines": 2, "seed": 1}
+
+setup = "writer fill /tmp/buffer $buffer"
+run = """
+writer run /tmp/buffer $((ops * work / 100)) $hot $moves $cold $lines $seed
+"""
+verify = "writer verify /tmp/buffer"
+
+
+def files():
+    return {"bin/writer": program("writer")}
