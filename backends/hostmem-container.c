@@ -102,7 +102,7 @@ static bool child_fits(HmContainer *c, const HmChild *n, Error **errp)
 static bool map_child(HmContainer *c, const HmChild *o, Error **errp)
 {
     if (mmap(c->host + o->offset, o->size, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED, o->fd, o->fd_offset) == MAP_FAILED) {
+             o->map_flags | MAP_FIXED, o->fd, o->fd_offset) == MAP_FAILED) {
         error_setg_errno(errp, errno, "cannot map %s at phy-offset=0x%" PRIx64
                          ",size=0x%" PRIx64, o->path, o->fd_offset, o->size);
         reserve_at(c->host + o->offset, o->size);

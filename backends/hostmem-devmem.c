@@ -150,6 +150,8 @@ static bool map_into(HmDevmem *d, HmContainer *c, Error **errp)
         .align = d->file.align,
         .tier = d->tier == HYBRIDMEM_TIER_DRAM ? HM_TIER_DRAM : HM_TIER_NVM,
         .mergeable = d->file.mergeable,
+        .map_flags = d->file.map_flags,
+        .pmem = d->file.pmem,
     };
 
     if (!hm_container_add(c, &child, errp)) {

@@ -143,7 +143,13 @@ static void make_placement(Hybridmem *hm)
             .tier = o->tier,
             .mergeable = o->mergeable,
         };
-        files[i] = (HmRemapFile) { .fd = o->fd, .fd_offset = o->fd_offset };
+        files[i] = (HmRemapFile) {
+            .fd = o->fd,
+            .fd_offset = o->fd_offset,
+            .map_flags = o->map_flags,
+            .pmem = o->pmem,
+        };
+        hm->tier_pmem[o->tier] |= o->pmem;
     }
     hm->frames = hm->container->frames ?: hm_frames_new(ext, n);
     hm->container->frames = NULL;

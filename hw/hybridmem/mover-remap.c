@@ -14,10 +14,11 @@
 #include "hw/hybridmem/mover.h"
 #include "hw/hybridmem/safe-copy.h"
 
-static int system_map(void *addr, size_t len, int fd, uint64_t fd_offset)
+static int system_map(void *addr, size_t len, int flags, int fd,
+                      uint64_t fd_offset)
 {
-    return mmap(addr, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                fd, fd_offset) == MAP_FAILED ? errno : 0;
+    return mmap(addr, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd,
+                fd_offset) == MAP_FAILED ? errno : 0;
 }
 
 static void system_advise(void *addr, size_t len, int advice)
@@ -29,6 +30,8 @@ const HmRemapOps hm_remap_system_ops = {
     .map = system_map,
     .advise = system_advise,
     .copy = hm_safe_copy,
+    .copy_pmem = hm_safe_copy_pmem,
+    .drain = hm_safe_copy_drain,
 };
 
 void hm_remap_init(HmRemap *m, const HmRemapOps *ops, void *host,
@@ -63,7 +66,8 @@ static int map_block(HmRemap *m, const HmFrames *fr, uint32_t block,
     unsigned e = hm_frames_extent_of(fr, frame);
     const HmRemapFile *file = &m->files[e];
     uint64_t in_extent = frame - hm_frames_extent(fr, e)->first;
-    int err = m->ops->map(address(m, block), m->block_size, file->fd,
+    int err = m->ops->map(address(m, block), m->block_size, file->map_flags,
+                          file->fd,
                           file->fd_offset + in_extent * m->block_size);
 
     if (!err && m->advice >= 0) {
@@ -72,9 +76,21 @@ static int map_block(HmRemap *m, const HmFrames *fr, uint32_t block,
     return err;
 }
 
-static bool copy_block(HmRemap *m, uint8_t *dst, const uint8_t *src)
+/* Into the frame where @block is now, in the way that its memory wants. */
+static bool copy_to_frame(HmRemap *m, const HmFrames *fr, uint32_t block,
+                          const uint8_t *src)
 {
-    return m->ops->copy(dst, src, m->block_size);
+    unsigned e = hm_frames_extent_of(fr, hm_frames_frame_of(fr, block));
+
+    if (!m->files[e].pmem) {
+        return m->ops->copy(address(m, block), src, m->block_size);
+    }
+    m->undrained = true;
+    if (!m->ops->copy_pmem(address(m, block), src, m->block_size)) {
+        return false;
+    }
+    m->pmem_copied += m->block_size;
+    return true;
 }
 
 /*
@@ -82,7 +98,8 @@ static bool copy_block(HmRemap *m, uint8_t *dst, const uint8_t *src)
  * each source gets back what it had.  A frame that cannot be accessed any
  * more is left: the host has lost what was in it, not we.
  */
-static void uncopy_cycle(HmRemap *m, const HmCycle *cy, unsigned copied)
+static void uncopy_cycle(HmRemap *m, const HmFrames *fr, const HmCycle *cy,
+                         unsigned copied)
 {
     unsigned i;
 
@@ -91,17 +108,17 @@ static void uncopy_cycle(HmRemap *m, const HmCycle *cy, unsigned copied)
         unsigned dst = (cy->n - i) % cy->n;
         unsigned src = (dst + cy->n - 1) % cy->n;
 
-        copy_block(m, address(m, cy->block[src]), address(m, cy->block[dst]));
+        copy_to_frame(m, fr, cy->block[src], address(m, cy->block[dst]));
     }
-    copy_block(m, address(m, cy->block[0]), m->buffer);
+    copy_to_frame(m, fr, cy->block[0], m->buffer);
 }
 
 /* Gives each frame of the cycle the bytes of its next block. */
-static bool copy_cycle(HmRemap *m, const HmCycle *cy)
+static bool copy_cycle(HmRemap *m, const HmFrames *fr, const HmCycle *cy)
 {
     unsigned i;
 
-    if (!copy_block(m, m->buffer, address(m, cy->block[0]))) {
+    if (!m->ops->copy(m->buffer, address(m, cy->block[0]), m->block_size)) {
         m->error = "cannot read the block";
         return false;
     }
@@ -111,10 +128,10 @@ static bool copy_cycle(HmRemap *m, const HmCycle *cy)
         const uint8_t *from = i == cy->n - 1 ?
                               m->buffer : address(m, cy->block[src]);
 
-        if (!copy_block(m, address(m, cy->block[dst]), from)) {
+        if (!copy_to_frame(m, fr, cy->block[dst], from)) {
             m->error = "cannot copy the block into its new frame";
             /* What this copy spoilt is saved where the last one put it. */
-            uncopy_cycle(m, cy, i);
+            uncopy_cycle(m, fr, cy, i);
             return false;
         }
     }
@@ -161,14 +178,22 @@ HmMoveResult hm_remap_cycle(HmRemap *m, const HmFrames *fr, const HmCycle *cy)
 {
     m->error = NULL;
     m->error_errno = 0;
-    if (!copy_cycle(m, cy)) {
+    if (!copy_cycle(m, fr, cy)) {
         return HM_MOVE_FAILED;
     }
     if (map_cycle(m, fr, cy)) {
         return HM_MOVE_DONE;
     }
     if (!m->broken) {
-        uncopy_cycle(m, cy, cy->n);
+        uncopy_cycle(m, fr, cy, cy->n);
     }
     return m->error_errno == ENOMEM ? HM_MOVE_MAP_LIMIT : HM_MOVE_FAILED;
+}
+
+void hm_remap_drain(HmRemap *m)
+{
+    if (m->undrained) {
+        m->ops->drain();
+        m->undrained = false;
+    }
 }

@@ -166,6 +166,7 @@ static HmMoveResult relocate_one(Hybridmem *hm, const HmMove *mv,
 
 static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
 {
+    uint64_t before = hm->remap.pmem_copied;
     sigset_t mask;
 
     hm_safe_copy_begin(&mask);
@@ -182,7 +183,12 @@ static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
             break;
         }
     }
+    hm_remap_drain(&hm->remap);
     hm_safe_copy_end(&mask);
+    b->pmem_copied = hm->remap.pmem_copied - before;
+    if (b->pmem_copied) {
+        trace_hybridmem_pmem(hm->id, b->pmem_copied);
+    }
 }
 
 static void all_busy(HmBatch *b)

@@ -9,6 +9,9 @@
 #include "qemu/osdep.h"
 #include <setjmp.h>
 #include <sys/syscall.h>
+#ifdef CONFIG_LIBPMEM
+#include <libpmem.h>
+#endif
 #include "hw/hybridmem/safe-copy.h"
 
 static __thread sigjmp_buf copy_env;
@@ -45,7 +48,8 @@ static void sigbus_handler(int sig, siginfo_t *info, void *context)
     }
 }
 
-bool hm_safe_copy(void *dst, const void *src, size_t len)
+static bool guarded(void (*copy)(void *dst, const void *src, size_t len),
+                    void *dst, const void *src, size_t len)
 {
     /* No signal mask is saved: SA_NODEFER keeps SIGBUS open. */
     if (sigsetjmp(copy_env, 0)) {
@@ -53,12 +57,68 @@ bool hm_safe_copy(void *dst, const void *src, size_t len)
     }
     copying = true;
     __asm__ volatile("" : : : "memory");
-    memcpy(dst, src, len);
+    copy(dst, src, len);
     /* The copy may fault up to its end. */
     __asm__ volatile("" : : : "memory");
     copying = false;
     return true;
 }
+
+static void copy_plain(void *dst, const void *src, size_t len)
+{
+    memcpy(dst, src, len);
+}
+
+bool hm_safe_copy(void *dst, const void *src, size_t len)
+{
+    return guarded(copy_plain, dst, src, len);
+}
+
+#ifdef CONFIG_LIBPMEM
+/*
+ * NONTEMPORAL: always past the caches, whatever the length.  NODRAIN: one
+ * fence at the end of a batch is enough, since nobody looks before.  Not
+ * NOFLUSH: it would make libpmem use ordinary stores.
+ *
+ * Leaving it by a jump is sound: it holds no lock, keeps no state and has
+ * allocated nothing, only moved data in registers that a caller expects to
+ * be spoilt; what it has stored so far the next drain orders, as it does all
+ * else.
+ */
+static void copy_pmem(void *dst, const void *src, size_t len)
+{
+    pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
+}
+
+bool hm_safe_copy_pmem(void *dst, const void *src, size_t len)
+{
+    return guarded(copy_pmem, dst, src, len);
+}
+
+void hm_safe_copy_drain(void)
+{
+    pmem_drain();
+}
+
+bool hm_safe_copy_has_pmem(void)
+{
+    return true;
+}
+#else
+bool hm_safe_copy_pmem(void *dst, const void *src, size_t len)
+{
+    return hm_safe_copy(dst, src, len);
+}
+
+void hm_safe_copy_drain(void)
+{
+}
+
+bool hm_safe_copy_has_pmem(void)
+{
+    return false;
+}
+#endif
 
 void hm_safe_copy_begin(sigset_t *mask)
 {

@@ -70,6 +70,7 @@ void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling)
     qemu_mutex_lock(&hm->lock);
     hm->stats.bql_ns += ns;
     hm->stats.bql_ns_max = MAX(hm->stats.bql_ns_max, ns);
+    s->pmem_copied += b->pmem_copied;
     if (sampling) {
         hm->stats.sample_ns += ns;
     }
@@ -125,6 +126,7 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
 }
 
 static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
+    c->pmem_copied_bytes = s->pmem_copied;
 {
     HybridmemTierInfoList *list = NULL, **tail = &list;
     int t;
@@ -151,6 +153,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     qemu_mutex_lock(&hm->lock);
     s = hm->stats;
     *info->parameters = hm->params;
+        info->pmem = hm->tier_pmem[t];
     info->mappings = hm->mappings;
     info->metadata_bytes = hm->core_bytes;
     info->last_error = g_strdup(hm->last_error);

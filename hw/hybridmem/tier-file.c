@@ -4,6 +4,7 @@
  */
 #include "qemu/osdep.h"
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include "qapi/error.h"
@@ -12,7 +13,13 @@
 #include "qemu/memfd.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
+#include "hw/hybridmem/safe-copy.h"
 #include "hw/hybridmem/tier-file.h"
+#include "trace.h"
+
+#ifdef CONFIG_LIBPMEM
+#include <libpmem.h>
+#endif
 
 #define DEV_MEM "/dev/mem"
 
@@ -255,6 +262,40 @@ static bool lock_range(HmTierFile *f, const char *path, Error **errp)
     return true;
 }
 
+/*
+ * Who sets PMEM_IS_PMEM_FORCE=1 wants libpmem on any file: on what is surely
+ * no persistent memory, libpmem says yes only then.
+ */
+static bool pmem_is_forced(HmTierFile *f)
+{
+#ifdef CONFIG_LIBPMEM
+    return pmem_is_pmem(f, sizeof(*f));
+#else
+    return false;
+#endif
+}
+
+/*
+ * Only a DAX file can be mapped with MAP_SYNC, which the kernel guarantees for
+ * MAP_SHARED_VALIDATE; kernels before 4.15 know neither, and refuse.  With
+ * it, stores that libpmem has drained last, the file's own blocks included.
+ * Any other failure is met again by who maps the range, and told of there.
+ */
+static void find_dax(HmTierFile *f, const char *path)
+{
+    int flags = MAP_SHARED_VALIDATE | MAP_SYNC;
+    void *host = mmap(NULL, f->align, PROT_READ | PROT_WRITE, flags, f->fd,
+                      f->offset);
+
+    f->dax = host != MAP_FAILED;
+    if (f->dax) {
+        munmap(host, f->align);
+        f->map_flags = flags;
+    }
+    f->pmem = hm_safe_copy_has_pmem() && (f->dax || pmem_is_forced(f));
+    trace_hybridmem_tier_file(path, f->dax, f->pmem);
+}
+
 bool hm_tier_file_open(HmTierFile *f, const char *path, uint64_t offset,
                        uint64_t size, Error **errp)
 {
@@ -263,6 +304,7 @@ bool hm_tier_file_open(HmTierFile *f, const char *path, uint64_t offset,
         .offset = offset,
         .size = size,
         .align = qemu_real_host_page_size(),
+        .map_flags = MAP_SHARED,
     };
     if (offset > INT64_MAX || size > INT64_MAX - offset) {
         error_setg(errp, "phy-offset=0x%" PRIx64 ",size=0x%" PRIx64
@@ -278,6 +320,7 @@ bool hm_tier_file_open(HmTierFile *f, const char *path, uint64_t offset,
         hm_tier_file_close(f);
         return false;
     }
+    find_dax(f, path);
     return true;
 }
 

@@ -26,6 +26,8 @@ static const HmExtent extents[] = {
 /* Which file an extent lies in, and where, in blocks. */
 static const unsigned file_of[] = { 0, 1, 0, 1 };
 static const unsigned first_in_file[] = { 3, 0, 10, 9 };
+/* File 1 plays persistent memory. */
+static const bool is_pmem[] = { false, true, false, true };
 
 #define FILES 2
 #define FILE_BLOCKS 16
@@ -33,6 +35,8 @@ static const unsigned first_in_file[] = { 3, 0, 10, 9 };
 /* What is to go wrong; calls are counted from 1, 0 is never. */
 static struct {
     unsigned copies, maps;
+    unsigned plain, pmem;       /* of @copies, by kind */
+    unsigned drains;
     unsigned fail_copy;
     unsigned fail_map;
     int map_errno;
@@ -40,17 +44,38 @@ static struct {
     bool fails_for_good;        /* all maps from then on */
 } inject;
 
-static bool copy(void *dst, const void *src, size_t len)
+static bool copy_fails(void *dst, const void *src, size_t len)
 {
     if (++inject.copies == inject.fail_copy) {
         memcpy(dst, src, len / 2);
-        return false;
+        return true;
     }
-    return hm_remap_system_ops.copy(dst, src, len);
+    return false;
 }
 
-static int map(void *addr, size_t len, int fd, uint64_t fd_offset)
+static bool copy(void *dst, const void *src, size_t len)
 {
+    inject.plain++;
+    return !copy_fails(dst, src, len) &&
+           hm_remap_system_ops.copy(dst, src, len);
+}
+
+static bool copy_pmem(void *dst, const void *src, size_t len)
+{
+    inject.pmem++;
+    return !copy_fails(dst, src, len) &&
+           hm_remap_system_ops.copy_pmem(dst, src, len);
+}
+
+static void drain(void)
+{
+    inject.drains++;
+    hm_remap_system_ops.drain();
+}
+
+static int map(void *addr, size_t len, int flags, int fd, uint64_t fd_offset)
+{
+    g_assert_cmpint(flags, ==, MAP_SHARED);
     inject.maps++;
     if (inject.maps == inject.fail_map ||
         (inject.fails_for_good && inject.fail_map &&
@@ -60,7 +85,7 @@ static int map(void *addr, size_t len, int fd, uint64_t fd_offset)
         }
         return inject.map_errno;
     }
-    return hm_remap_system_ops.map(addr, len, fd, fd_offset);
+    return hm_remap_system_ops.map(addr, len, flags, fd, fd_offset);
 }
 
 static void advise(void *addr, size_t len, int advice)
@@ -68,7 +93,13 @@ static void advise(void *addr, size_t len, int advice)
     hm_remap_system_ops.advise(addr, len, advice);
 }
 
-static const HmRemapOps ops = { .map = map, .advise = advise, .copy = copy };
+static const HmRemapOps ops = {
+    .map = map,
+    .advise = advise,
+    .copy = copy,
+    .copy_pmem = copy_pmem,
+    .drain = drain,
+};
 
 typedef struct Fixture {
     size_t block;
@@ -122,7 +153,7 @@ static bool intact(const Fixture *f, uint32_t block)
 
 static void map_extents(Fixture *f, int advice)
 {
-    HmRemapFile files[ARRAY_SIZE(extents)];
+    HmRemapFile files[ARRAY_SIZE(extents)] = { };
 
     for (unsigned e = 0; e < ARRAY_SIZE(extents); e++) {
         uint8_t *at = block_at(f, extents[e].first);
@@ -130,6 +161,8 @@ static void map_extents(Fixture *f, int advice)
 
         files[e].fd = f->fd[file_of[e]];
         files[e].fd_offset = first_in_file[e] * f->block;
+        files[e].map_flags = MAP_SHARED;
+        files[e].pmem = is_pmem[e];
         g_assert_true(mmap(at, len, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_FIXED, files[e].fd,
                            files[e].fd_offset) == at);
@@ -308,6 +341,65 @@ static void test_there_and_back(Fixture *f, gconstpointer advice)
         go(f, &(HmCycle) { 2, { b, 4 + 2 * b } });
     }
     g_assert_cmpuint(hm_frames_mappings(f->frames), ==, before);
+}
+
+/*
+ * What goes into persistent memory, and nothing else, goes by its own way:
+ * also when it is taken back.  One drain for a batch; none without need.
+ */
+static void test_pmem(Fixture *f, gconstpointer advice)
+{
+    hm_remap_drain(&f->remap);
+    go(f, &cycles[2]);                  /* two dram extents */
+    hm_remap_drain(&f->remap);
+    g_assert_cmpuint(inject.plain, ==, 3);
+    g_assert_cmpuint(inject.pmem, ==, 0);
+    g_assert_cmpuint(inject.drains, ==, 0);
+
+    go(f, &cycles[0]);                  /* dram and nvm */
+    g_assert_cmpuint(inject.plain, ==, 5);
+    g_assert_cmpuint(inject.pmem, ==, 1);
+    go(f, &cycles[3]);                  /* two nvm extents */
+    g_assert_cmpuint(inject.plain, ==, 6);
+    g_assert_cmpuint(inject.pmem, ==, 3);
+    g_assert_cmpuint(f->remap.pmem_copied, ==, 3 * f->block);
+    g_assert_cmpuint(inject.drains, ==, 0);
+    hm_remap_drain(&f->remap);
+    hm_remap_drain(&f->remap);
+    g_assert_cmpuint(inject.drains, ==, 1);
+
+    /* Where a block is now counts, not where it was at first. */
+    inject.plain = inject.pmem = 0;
+    go(f, &(HmCycle) { 2, { 0, 1 } });  /* block 0 is in nvm */
+    go(f, &(HmCycle) { 2, { 0, 1 } });
+    g_assert_cmpuint(inject.plain, ==, 4);
+    g_assert_cmpuint(inject.pmem, ==, 2);
+
+    /* Back home; the second of two mappings fails: both frames get back. */
+    go(f, &cycles[0]);
+    inject.plain = inject.pmem = 0;
+    inject.maps = 0;
+    inject.fail_map = 2;
+    inject.map_errno = EINVAL;
+    g_assert_cmpint(hm_remap_cycle(&f->remap, f->frames, &cycles[0]), ==,
+                    HM_MOVE_FAILED);
+    g_assert_cmpuint(inject.plain, ==, 3);
+    g_assert_cmpuint(inject.pmem, ==, 2);
+    assert_all_right(f);
+    hm_remap_drain(&f->remap);
+    g_assert_cmpuint(inject.drains, ==, 2);
+}
+
+/* A copy that failed in the middle has stored something, too. */
+static void test_pmem_fails(Fixture *f, gconstpointer advice)
+{
+    inject.fail_copy = 2;               /* into the frame of block 5 */
+    g_assert_cmpint(hm_remap_cycle(&f->remap, f->frames,
+                                   &(HmCycle) { 2, { 5, 0 } }), ==,
+                    HM_MOVE_FAILED);
+    hm_remap_drain(&f->remap);
+    g_assert_cmpuint(inject.drains, ==, 1);
+    assert_all_right(f);
 }
 
 /* --- failures ---------------------------------------------------------- */
@@ -533,7 +625,7 @@ static void *lost_page(void)
     return p;
 }
 
-static void test_copy_both_ways(void)
+static void copy_both_ways(bool (*copy_)(void *, const void *, size_t))
 {
     size_t page = qemu_real_host_page_size();
     g_autofree char *a = g_malloc(page), *b = g_malloc0(page);
@@ -542,12 +634,28 @@ static void test_copy_both_ways(void)
     hm_safe_copy_init();
     memset(a, 'x', page);
     for (int i = 0; i < 100; i++) {
-        g_assert_false(hm_safe_copy(a, lost, page));
-        g_assert_false(hm_safe_copy(lost, a, page));
-        g_assert_true(hm_safe_copy(b, a, page));
+        g_assert_false(copy_(a, lost, page));
+        g_assert_false(copy_(lost, a, page));
+        memset(b, 0, page);
+        g_assert_true(copy_(b, a, page));
+        hm_safe_copy_drain();
         g_assert_cmpmem(a, page, b, page);
     }
     munmap(lost, page);
+}
+
+static void test_copy_both_ways(void)
+{
+    copy_both_ways(hm_safe_copy);
+}
+
+/* Its own loops are left by the signal's jump as well. */
+static void test_pmem_both_ways(void)
+{
+    copy_both_ways(hm_safe_copy_pmem);
+    if (!hm_safe_copy_has_pmem()) {
+        g_test_skip("this QEMU was built without libpmem");
+    }
 }
 
 static void *copy_in_thread(void *lost)
@@ -644,6 +752,8 @@ int main(int argc, char **argv)
     add("random", -1, test_random);
     add("random-dontdump", MADV_DONTDUMP, test_random);
     add("there-and-back", -1, test_there_and_back);
+    add("pmem", -1, test_pmem);
+    add("pmem-fails", -1, test_pmem_fails);
     add("copy-fails", -1, test_copy_fails);
     add("map-fails", -1, test_map_fails);
     add("map-back-fails", -1, test_map_back_fails);
@@ -651,6 +761,7 @@ int main(int argc, char **argv)
     add("truncated", -1, test_truncated);
     g_test_add_func("/hybridmem/mover/full-tmpfs", test_full_tmpfs);
     g_test_add_func("/hybridmem/safe-copy/both-ways", test_copy_both_ways);
+    g_test_add_func("/hybridmem/safe-copy/pmem", test_pmem_both_ways);
     g_test_add_func("/hybridmem/safe-copy/threads", test_copy_in_threads);
     g_test_add_func("/hybridmem/safe-copy/chain", test_chain);
     g_test_add_func("/hybridmem/safe-copy/chain-default", test_chain_default);

@@ -34,6 +34,8 @@ typedef struct HmChild {
     uint64_t align;         /* that the file needs, bytes */
     HmTier tier;
     bool mergeable;         /* neighbouring mappings become one VMA */
+    int map_flags;          /* see HmTierFile */
+    bool pmem;              /* likewise */
 } HmChild;
 
 struct HmContainer {

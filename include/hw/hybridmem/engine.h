@@ -37,6 +37,8 @@ typedef struct HmStats {
     uint64_t window_dirty[HM_TIER__MAX];
     uint64_t planned, done, blocks_moved;
     uint64_t promoted_blocks, demoted_blocks, nvm_written_blocks, moved_back;
+    uint64_t pmem_copied;       /* bytes */
+    uint64_t observed_ms, guest_nvm_bytes;      /* HybridmemEstimates */
     uint64_t skipped[HM_MOVE__MAX];
     uint64_t batches, stall_ns, stall_ns_max;
     uint64_t stall_histogram[HM_STALL_BUCKETS];
@@ -81,6 +83,7 @@ typedef struct HmBatch {
     HmMoveResult *each;         /* out: of each of those */
     uint64_t stall_ns;          /* out */
     uint64_t copied_bytes;      /* out */
+    uint64_t pmem_copied;       /* out: bytes, failed copies as well */
     uint64_t limit_ns;          /* stop after this time; 0: no limit */
 } HmBatch;
 
@@ -102,6 +105,7 @@ struct Hybridmem {
     HmHeat *heat;
     HmPolicy *policy;
     HmRemap remap;
+    bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
     uint64_t map_limit;
     uint64_t pages, page_size;

@@ -19,12 +19,15 @@
 #include "hw/hybridmem/frames.h"
 
 typedef struct HmRemapOps {
-    /* As mmap(2) with MAP_SHARED | MAP_FIXED; 0, or an errno. */
-    int (*map)(void *addr, size_t len, int fd, uint64_t fd_offset);
+    /* As mmap(2) with @flags | MAP_FIXED; 0, or an errno. */
+    int (*map)(void *addr, size_t len, int flags, int fd, uint64_t fd_offset);
     /* As madvise(2); the result does not matter. */
     void (*advise)(void *addr, size_t len, int advice);
     /* memcpy(); false if an address could not be accessed (SIGBUS). */
     bool (*copy)(void *dst, const void *src, size_t len);
+    /* As hm_safe_copy_pmem() and hm_safe_copy_drain(). */
+    bool (*copy_pmem)(void *dst, const void *src, size_t len);
+    void (*drain)(void);
 } HmRemapOps;
 
 /* The system's own. */
@@ -34,6 +37,8 @@ extern const HmRemapOps hm_remap_system_ops;
 typedef struct HmRemapFile {
     int fd;
     uint64_t fd_offset;         /* of the extent's first frame, bytes */
+    int map_flags;              /* see HmTierFile */
+    bool pmem;                  /* is copied to by copy_pmem */
 } HmRemapFile;
 
 typedef struct HmRemap {
@@ -43,6 +48,8 @@ typedef struct HmRemap {
     HmRemapFile *files;
     int advice;                 /* to give each new mapping; or -1 */
     uint8_t *buffer;            /* one block */
+    bool undrained;             /* copy_pmem was called since the last drain */
+    uint64_t pmem_copied;       /* bytes that copy_pmem has copied */
     bool broken;                /* see above */
     const char *error;          /* what failed last; static */
     int error_errno;            /* or 0 */
@@ -61,5 +68,8 @@ void hm_remap_destroy(HmRemap *m);
  */
 HmMoveResult hm_remap_cycle(HmRemap *m, const HmFrames *frames,
                             const HmCycle *cycle);
+
+/* Ends a batch of cycles: before anybody else may read what was copied. */
+void hm_remap_drain(HmRemap *m);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * memcpy() that survives SIGBUS: a truncated file, a full file system, a
- * poisoned page.
+ * poisoned page.  Also by libpmem, to persistent memory.
  */
 #ifndef HW_HYBRIDMEM_SAFE_COPY_H
 #define HW_HYBRIDMEM_SAFE_COPY_H
@@ -15,6 +15,21 @@
  * Any thread that does not block SIGBUS.
  */
 bool hm_safe_copy(void *dst, const void *src, size_t len);
+
+/*
+ * The same to @dst in persistent memory, by libpmem: with stores that go past
+ * the caches, so that lines of a device that is slow to write are written
+ * once, in order and whole, and the guest's own lines stay in the caches.
+ * Others see them only after hm_safe_copy_drain() by the same thread.
+ * Without libpmem hm_safe_copy() itself.
+ */
+bool hm_safe_copy_pmem(void *dst, const void *src, size_t len);
+
+/* Once after a batch of hm_safe_copy_pmem(), failed ones included. */
+void hm_safe_copy_drain(void);
+
+/* Whether there is a libpmem to copy with. */
+bool hm_safe_copy_has_pmem(void);
 
 /*
  * From begin to end this thread takes SIGBUS, and @mask keeps what it blocked

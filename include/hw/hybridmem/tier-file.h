@@ -16,6 +16,9 @@ typedef struct HmTierFile {
     bool is_new;            /* reads as zeroes: nobody wrote to it */
     bool mergeable;         /* see HmExtent */
     bool can_punch;         /* a hole can be punched to clear it */
+    bool dax;               /* mappings reach the memory itself */
+    bool pmem;              /* copies into it go by libpmem */
+    int map_flags;          /* for mmap(), besides MAP_FIXED */
 } HmTierFile;
 
 /*
