@@ -484,12 +484,14 @@ static void digest(Hybridmem *hm)
 {
     int64_t now = now_ns();
     uint64_t elapsed_ms = (now - hm->observed_at_ns) / 1000000;
+    uint64_t logged_ms = (now - hm->logged_at_ns) / 1000000;
 
     hm->observed_at_ns += elapsed_ms * 1000000;
+    hm->logged_at_ns = hm->observed_at_ns;  /* if it stays on */
     bitmap_zero(hm->dirty, hm->pages);
     hm->sampler->ops->collect(hm->sampler, hm->dirty);
     drop_echo(hm);
-    hm_stats_window(hm);
+    hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, hm->dirty, elapsed_ms);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
@@ -536,6 +538,7 @@ static void one_interval(Hybridmem *hm)
             hm->log_is_on = false;
             return;
         }
+        hm->logged_at_ns = now_ns();
     }
     hm->log_is_on = true;
     spend_until(hm, start + MIN(p.window, p.interval) * 1000000LL);

@@ -62,6 +62,33 @@ static void print_counters(Monitor *mon, const HybridmemInfo *info)
                    " us\n", c->bql_ns_total / 1000, c->bql_ns_max / 1000);
 }
 
+static void print_estimate(Monitor *mon, const char *what,
+                           const HybridmemEstimate *e, const char *unit)
+{
+    if (!e) {
+        return;
+    }
+    monitor_printf(mon, "    %s: about %.3g%s", what, e->typical, unit);
+    if (e->low < e->high) {
+        monitor_printf(mon, " (%.3g to %.3g)", e->low, e->high);
+    }
+    monitor_printf(mon, "\n");
+}
+
+static void print_estimates(Monitor *mon, const HybridmemEstimates *e)
+{
+    g_autofree char *guest = size_to_str(e->guest_nvm_bytes);
+    g_autofree char *own = size_to_str(e->own_nvm_bytes);
+
+    monitor_printf(mon, "  estimates for %s, from dirty pages in %" PRIu64
+                   " s:\n    written to nvm: by the guest about %s, by moves"
+                   " %s\n", e->model, e->observed_ms / 1000, guest, own);
+    print_estimate(mon, "energy of these writes", e->write_energy, " J");
+    print_estimate(mon, "the same in dram", e->write_energy_dram, " J");
+    print_estimate(mon, "share of the endurance", e->wear, "");
+    print_estimate(mon, "worn out in", e->years_until_worn, " years");
+}
+
 static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
 {
     HybridmemInfoList *list = qmp_query_hybridmem(&error_abort), *i;
@@ -82,6 +109,9 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
         print_counters(mon, info);
         monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",
                        info->mappings, info->map_limit);
+        if (info->estimates) {
+            print_estimates(mon, info->estimates);
+        }
         if (info->last_error) {
             monitor_printf(mon, "  last error: %s\n", info->last_error);
         }

@@ -2,7 +2,8 @@
 /*
  * Parameters of an engine: defaults, ranges, QOM properties.
  *
- * The struct in force has every member present.
+ * The struct in force has every member present.  Its @model is never freed:
+ * a name in the table of models, or MODEL_NONE.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -10,6 +11,9 @@
 #include "qapi/visitor.h"
 #include "qemu/units.h"
 #include "hw/hybridmem/engine.h"
+#include "hw/hybridmem/model.h"
+
+#define MODEL_NONE "none"
 
 typedef enum ParamType {
     PARAM_BOOL,
@@ -85,6 +89,7 @@ void hm_params_init(HybridmemParameters *p)
         .cmq_cork = pp.cmq_cork_ms,
         .cmq_max_pairs = pp.cmq_max_pairs,
         .seed = pp.seed,
+        .model = (char *)MODEL_NONE,
     };
     for (i = 0; i < ARRAY_SIZE(params); i++) {
         *(bool *)((char *)p + params[i].has) = true;
@@ -138,6 +143,11 @@ void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from)
     if (from->has_policy) {
         p->policy = from->policy;
     }
+    if (from->model) {
+        const HmModel *m = hm_model_find(from->model);
+
+        p->model = (char *)(m ? m->name : MODEL_NONE);
+    }
 }
 
 static bool param_check(const HybridmemParameters *p, const Param *d,
@@ -153,6 +163,19 @@ static bool param_check(const HybridmemParameters *p, const Param *d,
     return false;
 }
 
+static bool model_check(const char *model, Error **errp)
+{
+    g_autofree char *names = NULL;
+
+    if (!model || g_str_equal(model, MODEL_NONE) || hm_model_find(model)) {
+        return true;
+    }
+    names = hm_model_names();
+    error_setg(errp, "model '%s' is not known; one of " MODEL_NONE ", %s",
+               model, names);
+    return false;
+}
+
 bool hm_params_check(const HybridmemParameters *p, Error **errp)
 {
     unsigned i;
@@ -163,7 +186,20 @@ bool hm_params_check(const HybridmemParameters *p, Error **errp)
             return false;
         }
     }
-    return true;
+    return model_check(p->model, errp);
+}
+
+/* @model only changes what is shown: no window need end early for it. */
+static bool concerns_thread(const HybridmemParameters *p)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(params); i++) {
+        if (param_present(p, &params[i])) {
+            return true;
+        }
+    }
+    return p->has_policy;
 }
 
 bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
@@ -174,8 +210,10 @@ bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
     }
     qemu_mutex_lock(&hm->lock);
     hm_params_merge(&hm->params, from);
-    hm->params_changed = true;
-    qemu_cond_broadcast(&hm->wake);
+    if (concerns_thread(from)) {
+        hm->params_changed = true;
+        qemu_cond_broadcast(&hm->wake);
+    }
     qemu_mutex_unlock(&hm->lock);
     return true;
 }
@@ -240,8 +278,30 @@ static void policy_set(Object *obj, int value, Error **errp)
     hm_params_set(HYBRIDMEM(obj), &p, errp);
 }
 
+static char *model_get(Object *obj, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    const char *model;
+
+    qemu_mutex_lock(&hm->lock);
+    model = hm->params.model;
+    qemu_mutex_unlock(&hm->lock);
+    return g_strdup(model);
+}
+
+static void model_set(Object *obj, const char *value, Error **errp)
+{
+    HybridmemParameters p = { .model = (char *)value };
+
+    hm_params_set(HYBRIDMEM(obj), &p, errp);
+}
+
 void hm_params_class_init(ObjectClass *oc)
 {
+    g_autofree char *names = hm_model_names();
+    g_autofree char *models = g_strdup_printf(
+        "What NVM stands for, to estimate energy and wear: " MODEL_NONE ", %s",
+        names);
     static const char *const types[] = {
         [PARAM_BOOL] = "bool",
         [PARAM_UINT32] = "uint32",
@@ -262,4 +322,6 @@ void hm_params_class_init(ObjectClass *oc)
                                    policy_set);
     object_class_property_set_description(oc, "policy",
         "write-heat, cmq, manual, none, or shuffle (for tests)");
+    object_class_property_add_str(oc, "model", model_get, model_set);
+    object_class_property_set_description(oc, "model", models);
 }

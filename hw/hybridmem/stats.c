@@ -25,7 +25,19 @@ static void count_window(const Hybridmem *hm, uint64_t dirty[HM_TIER__MAX])
     }
 }
 
-void hm_stats_window(Hybridmem *hm)
+/*
+ * Bytes that the guest wrote to nvm, if what a window saw in @logged_ms went
+ * on for @elapsed_ms.  In double, because the product may exceed 64 bits.
+ */
+static uint64_t guest_nvm_bytes(const Hybridmem *hm, uint64_t pages,
+                                uint64_t elapsed_ms, uint64_t logged_ms)
+{
+    double times = (double)MAX(elapsed_ms, 1) / MAX(logged_ms, 1);
+
+    return pages * hm->page_size * MAX(times, 1.0);
+}
+
+void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms)
 {
     uint64_t dirty[HM_TIER__MAX];
 
@@ -35,6 +47,9 @@ void hm_stats_window(Hybridmem *hm)
     memcpy(hm->stats.window_dirty, dirty, sizeof(dirty));
     hm->stats.dirty_pages += dirty[HM_TIER_DRAM] + dirty[HM_TIER_NVM];
     hm->stats.nvm_dirty_pages += dirty[HM_TIER_NVM];
+    hm->stats.observed_ms += elapsed_ms;
+    hm->stats.guest_nvm_bytes += guest_nvm_bytes(hm, dirty[HM_TIER_NVM],
+                                                 elapsed_ms, logged_ms);
     qemu_mutex_unlock(&hm->lock);
 }
 
@@ -55,6 +70,7 @@ void hm_stats_batch(Hybridmem *hm, const HmBatch *b)
         s->skipped[i] += b->results[i];
     }
     s->done += b->results[HM_MOVE_DONE];
+    s->pmem_copied += b->pmem_copied;
     if (b->stall_ns) {
         s->batches++;
         s->stall_ns += b->stall_ns;
@@ -70,7 +86,6 @@ void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling)
     qemu_mutex_lock(&hm->lock);
     hm->stats.bql_ns += ns;
     hm->stats.bql_ns_max = MAX(hm->stats.bql_ns_max, ns);
-    s->pmem_copied += b->pmem_copied;
     if (sampling) {
         hm->stats.sample_ns += ns;
     }
@@ -111,6 +126,7 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
     c->demoted_bytes = s->demoted_blocks * block;
     c->moved_back = s->moved_back;
     c->nvm_written_bytes = s->nvm_written_blocks * block;
+    c->pmem_copied_bytes = s->pmem_copied;
     c->skipped = hm_stats_skipped(s->skipped);
     c->batches = s->batches;
     c->stall_ns_total = s->stall_ns;
@@ -126,7 +142,6 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
 }
 
 static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
-    c->pmem_copied_bytes = s->pmem_copied;
 {
     HybridmemTierInfoList *list = NULL, **tail = &list;
     int t;
@@ -138,6 +153,7 @@ static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
                      HYBRIDMEM_TIER_NVM;
         info->size = hm_frames_tier_blocks(hm->frames, t) * hm->block_size;
         info->window_dirty_pages = s->window_dirty[t];
+        info->pmem = hm->tier_pmem[t];
         QAPI_LIST_APPEND(tail, info);
     }
     return list;
@@ -153,7 +169,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     qemu_mutex_lock(&hm->lock);
     s = hm->stats;
     *info->parameters = hm->params;
-        info->pmem = hm->tier_pmem[t];
+    info->parameters->model = g_strdup(hm->params.model);
     info->mappings = hm->mappings;
     info->metadata_bytes = hm->core_bytes;
     info->last_error = g_strdup(hm->last_error);
@@ -172,5 +188,10 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->map_limit = hm->map_limit;
     info->tiers = tiers(hm, &s);
     info->counters = counters(hm, &s);
+    info->estimates = hm_estimates(info->parameters->model, &s,
+                                   info->counters->nvm_written_bytes,
+                                   hm_frames_tier_blocks(hm->frames,
+                                                         HM_TIER_NVM) *
+                                   hm->block_size);
     return info;
 }

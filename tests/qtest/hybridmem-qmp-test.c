@@ -4,6 +4,7 @@
  * policies, QMP commands and events, counters.
  */
 #include "qemu/osdep.h"
+#include <math.h>
 #include "hybridmem-util.h"
 
 /* --- sampling ---------------------------------------------------------- */
@@ -204,6 +205,9 @@ static void test_set(void)
         { "'cmq-cork': 0", "cmq-cork=0 is out of range" },
         { "'cmq-max-pairs': 0", "cmq-max-pairs=0 is out of range" },
         { "'policy': 'magic'", "does not accept value 'magic'" },
+        { "'model': 'paper'", "model 'paper' is not known; one of none, cxl,"
+          " optane, stt-mram" },
+        { "'model': ''", "model '' is not known" },
         { "'id': 'hm7'", "there is no hybridmem object with id 'hm7'" },
         { "'speed': 1", "Parameter 'speed' is unexpected" },
     };
@@ -230,6 +234,7 @@ static void test_set(void)
     g_assert_cmpuint(qdict_get_int(params, "max-bandwidth"), ==, 256 * MiB);
     g_assert_true(qdict_get_bool(params, "enabled"));
     g_assert_cmpstr(qdict_get_str(params, "policy"), ==, "manual");
+    g_assert_cmpstr(qdict_get_str(params, "model"), ==, "none");
     qobject_unref(info);
 
     qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
@@ -443,6 +448,215 @@ static void test_bound_to_node(void)
     hmt_remove_dir(t.dir);
 }
 
+/* --- estimates --------------------------------------------------------- */
+
+static void set_model(QTestState *qts, const char *model)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'model': %s } }", model);
+}
+
+/* "typical" of an estimate, or "low" or "high"; negative if it is absent. */
+static double estimate(QDict *estimates, const char *name, const char *which)
+{
+    QDict *e = qdict_get_qdict(estimates, name);
+
+    return e ? qdict_get_double(e, which) : -1;
+}
+
+static void assert_estimate(QDict *estimates, const char *name, double low,
+                            double typical, double high)
+{
+    const double expected[] = { low, typical, high };
+    static const char *const which[] = { "low", "typical", "high" };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(which); i++) {
+        double seen = estimate(estimates, name, which[i]);
+
+        g_test_message("%s, %s: %g, expected %g", name, which[i], seen,
+                       expected[i]);
+        g_assert_cmpfloat(fabs(seen - expected[i]), <=,
+                          fabs(expected[i]) / 1e9);
+    }
+}
+
+/* No window has ended: zeroes, and nothing that is divided by them. */
+static void test_estimates_of_nothing(void)
+{
+    HmTest *t = hmt_start(STILL, NULL);
+    QDict *info = hmt_query(t->qts), *e;
+
+    g_assert_false(qdict_haskey(info, "estimates"));
+    qobject_unref(info);
+
+    set_model(t->qts, "stt-mram");
+    info = hmt_query(t->qts);
+    e = qdict_get_qdict(info, "estimates");
+    g_assert_cmpstr(qdict_get_str(e, "model"), ==, "stt-mram");
+    g_assert_cmpuint(qdict_get_int(e, "observed-ms"), ==, 0);
+    g_assert_cmpuint(qdict_get_int(e, "guest-nvm-bytes"), ==, 0);
+    assert_estimate(e, "write-energy", 0, 0, 0);
+    assert_estimate(e, "write-energy-dram", 0, 0, 0);
+    assert_estimate(e, "wear", 0, 0, 0);
+    g_assert_false(qdict_haskey(e, "years-until-worn"));
+    qobject_unref(info);
+
+    /* What a model does not know is not shown: CXL is DRAM, and lasts. */
+    set_model(t->qts, "cxl");
+    info = hmt_query(t->qts);
+    e = qdict_get_qdict(info, "estimates");
+    g_assert_false(qdict_haskey(e, "write-energy"));
+    g_assert_false(qdict_haskey(e, "write-energy-dram"));
+    g_assert_false(qdict_haskey(e, "wear"));
+    qobject_unref(info);
+
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'qom-set', 'arguments':"
+        " { 'path': '/objects/hm0', 'property': 'model', 'value': 'none' } }");
+    info = hmt_query(t->qts);
+    g_assert_false(qdict_haskey(info, "estimates"));
+    qobject_unref(info);
+    hmt_stop(t);
+}
+
+/* All writes are seen, so that a page counts as what it is. */
+static void test_estimates(void)
+{
+    HmTest *t = hmt_start("policy=none,model=stt-mram," ALWAYS, NULL);
+    const double nvm_size = HMT_RAM - HMT_DRAM;
+    uint64_t pages = 200, own;
+    double bytes, seconds;
+    QDict *info, *e;
+    char *text;
+
+    hmt_wait_counter(t->qts, "windows", 2);
+    for (unsigned i = 0; i < pages; i++) {
+        hmt_write_page(t, NVM + i * HMT_PAGE);
+        hmt_write_page(t, 1 * MiB + i * HMT_PAGE);
+    }
+    hmt_wait_counter(t->qts, "nvm-dirty-pages", pages);
+    g_assert_true(hmt_swap(t->qts, 1 * MiB, NVM + 8 * MiB, "failed"));
+    info = hmt_query(t->qts);
+    e = qdict_get_qdict(info, "estimates");
+    own = qdict_get_int(e, "own-nvm-bytes");
+    g_assert_cmpuint(own, ==, HMT_PAGE);
+    g_assert_cmpuint(own, ==, qdict_get_int(qdict_get_qdict(info, "counters"),
+                                            "nvm-written-bytes"));
+    g_assert_cmpuint(qdict_get_int(e, "guest-nvm-bytes"), ==,
+                     pages * HMT_PAGE);
+    g_assert_cmpuint(qdict_get_int(e, "observed-ms"), >=, 200);
+    bytes = pages * HMT_PAGE + own;
+    seconds = qdict_get_int(e, "observed-ms") / 1e3;
+    assert_estimate(e, "write-energy", bytes * 2.5 / 1e9, bytes * 25 / 1e9,
+                    bytes * 250 / 1e9);
+    assert_estimate(e, "write-energy-dram", bytes * 0.25 / 1e9,
+                    bytes * 0.25 / 1e9, bytes * 0.25 / 1e9);
+    assert_estimate(e, "wear", bytes / nvm_size / 1e16,
+                    bytes / nvm_size / 1e15, bytes / nvm_size / 1e8);
+    seconds /= 365.25 * 24 * 3600;
+    assert_estimate(e, "years-until-worn", seconds * nvm_size / bytes * 1e8,
+                    seconds * nvm_size / bytes * 1e15,
+                    seconds * nvm_size / bytes * 1e16);
+    qobject_unref(info);
+
+    set_model(t->qts, "optane");
+    text = qtest_hmp(t->qts, "info hybridmem");
+    hmt_assert_in(text, "estimates for optane, from dirty pages in ");
+    hmt_assert_in(text, "by the guest about 800 KiB, by moves 4 KiB");
+    hmt_assert_in(text, "share of the endurance: about ");
+    hmt_assert_in(text, "worn out in: about ");
+    g_free(text);
+    hmt_stop(t);
+}
+
+/* A window of a quarter of the time stands for the other three as well. */
+static void test_estimates_duty_cycle(void)
+{
+    HmTest *t = hmt_start("policy=none,interval=400,window=100,model=optane",
+                          NULL);
+    uint64_t seen = 0, said = 0;
+    QDict *info;
+
+    while (hmt_counter(t->qts, "windows") < 6 || !said) {
+        for (unsigned i = 0; i < 20; i++) {
+            hmt_write_page(t, NVM + i * HMT_PAGE);
+        }
+        info = hmt_query(t->qts);
+        seen = qdict_get_int(qdict_get_qdict(info, "counters"),
+                             "nvm-dirty-pages") * HMT_PAGE;
+        said = qdict_get_int(qdict_get_qdict(info, "estimates"),
+                             "guest-nvm-bytes");
+        qobject_unref(info);
+    }
+    g_test_message("%" PRIu64 " bytes seen, %" PRIu64 " said", seen, said);
+    /* Four times, if the machine keeps to time. */
+    g_assert_cmpuint(said, >, 2 * seen);
+    g_assert_cmpuint(said, <, 8 * seen);
+    hmt_stop(t);
+}
+
+/* --- copies to persistent memory --------------------------------------- */
+
+static void assert_tiers_pmem(QTestState *qts, bool expected)
+{
+    QDict *info = hmt_query(qts);
+    const QListEntry *e;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "tiers"), e) {
+        QDict *tier = qobject_to(QDict, qlist_entry_obj(e));
+
+        g_assert_cmpint(qdict_get_bool(tier, "pmem"), ==, expected);
+    }
+    qobject_unref(info);
+}
+
+/* Ordinary files: libpmem has nothing to do. */
+static void test_no_pmem(void)
+{
+    HmTest *t = hmt_start(STILL, NULL);
+
+    assert_tiers_pmem(t->qts, false);
+    g_assert_true(hmt_swap(t->qts, 1 * MiB, NVM, "failed"));
+    g_assert_cmpuint(hmt_counter(t->qts, "pmem-copied-bytes"), ==, 0);
+    hmt_stop(t);
+}
+
+/* libpmem can be told to take any file for persistent memory. */
+static void test_pmem(void)
+{
+#ifdef CONFIG_LIBPMEM
+    HmTest *t;
+    QDict *info, *c;
+
+    g_setenv("PMEM_IS_PMEM_FORCE", "1", true);
+    t = hmt_start(STILL, NULL);
+    g_unsetenv("PMEM_IS_PMEM_FORCE");
+    assert_tiers_pmem(t->qts, true);
+    hmt_fill(t);
+    g_assert_true(hmt_swap(t->qts, 1 * MiB, NVM, "failed"));
+    g_assert_cmpuint(hmt_counter(t->qts, "pmem-copied-bytes"), ==,
+                     2 * HMT_PAGE);
+    hmt_assert_equal(t);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+        " 'arguments': { 'policy': 'shuffle', 'interval': 50, 'window': 20,"
+        " 'max-bandwidth': 0, 'max-stall': 0 } }");
+    hmt_wait_counter(t->qts, "moves-done", 5000);
+    hmt_set_policy(t->qts, "none");
+    g_usleep(300000);
+    info = hmt_query(t->qts);
+    c = qdict_get_qdict(info, "counters");
+    /* Every copy into a frame, since none failed. */
+    g_assert_cmpuint(qdict_get_int(qdict_get_qdict(c, "skipped"), "failed"),
+                     ==, 0);
+    g_assert_cmpuint(qdict_get_int(c, "pmem-copied-bytes"), ==,
+                     qdict_get_int(c, "blocks-moved") * HMT_PAGE);
+    qobject_unref(info);
+    hmt_assert_equal(t);
+    hmt_stop(t);
+#else
+    g_test_skip("this QEMU was built without libpmem");
+#endif
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -458,5 +672,11 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/qmp/rebalance", test_rebalance);
     qtest_add_func("hybridmem/qmp/sums", test_sums);
     qtest_add_func("hybridmem/qmp/bound-to-node", test_bound_to_node);
+    qtest_add_func("hybridmem/estimates/nothing", test_estimates_of_nothing);
+    qtest_add_func("hybridmem/estimates/sums", test_estimates);
+    qtest_add_func("hybridmem/estimates/duty-cycle",
+                   test_estimates_duty_cycle);
+    qtest_add_func("hybridmem/pmem/none", test_no_pmem);
+    qtest_add_func("hybridmem/pmem/forced", test_pmem);
     return g_test_run();
 }

@@ -118,6 +118,7 @@ struct Hybridmem {
     double bandwidth_tokens;    /* bytes that may be copied */
     double stall_tokens;        /* ns that the guest may be held */
     int64_t observed_at_ns;
+    int64_t logged_at_ns;       /* since when writes are logged */
     HmBatch *batch;             /* of the call that is going on */
     bool sample_done;
     uint32_t inhibitors;        /* bit set of HybridmemInhibitor */
@@ -185,11 +186,18 @@ HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits);
 /* --- stats.c: counters ------------------------------------------------- */
 
 /* All take hm->lock themselves. */
-void hm_stats_window(Hybridmem *hm);
+/* A window that stands for @elapsed_ms and logged for @logged_ms. */
+void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms);
 void hm_stats_batch(Hybridmem *hm, const HmBatch *b);
 void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling);
 HybridmemInfo *hm_stats_info(Hybridmem *hm);
 HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX]);
+
+/* --- estimates.c: what it would cost on a device ----------------------- */
+
+/* NULL if @model is none.  @own_bytes: that moves wrote to nvm. */
+HybridmemEstimates *hm_estimates(const char *model, const HmStats *s,
+                                 uint64_t own_bytes, uint64_t nvm_size);
 
 /* --- hooks.c ----------------------------------------------------------- */
 
