@@ -2,7 +2,7 @@
 """gcc, run by make: Berkeley TestFloat, as it lies in QEMU's source.
 
 files   C files to compile, times `work` percent, at most 150: three of 800 to
-        5000 lines and many small ones
+        5000 lines first, then small ones
 first   C files compiled before them, in phase 1
 jobs    compilers at once
 """

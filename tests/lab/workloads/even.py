@@ -2,15 +2,18 @@
 """Writes everywhere evenly: random cache lines of three quarters of RAM.
 
 ops     writes (of `lines` cache lines each), times `work` percent
+first   writes before them, in phase 1
 buffer  MiB
 """
 
 from . import program
 
 memory = 512
-params = {"ops": 30000000, "buffer": 384, "lines": 1, "seed": 1}
+params = {"ops": 27000000, "first": 3000000, "buffer": 384, "lines": 1,
+          "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"
+warm = "writer run /tmp/buffer $first 0 0 0 $lines $((seed + 1))"
 run = "writer run /tmp/buffer $((ops * work / 100)) 0 0 0 $lines $seed"
 verify = "writer verify /tmp/buffer"
 

@@ -2,6 +2,7 @@
 """Writes in a hot set of scattered pages that is chosen anew now and then.
 
 ops     writes (of `lines` cache lines each), times `work` percent
+first   writes before them, in phase 1, with the first hot set
 buffer  MiB
 hot     pages of the hot set: 32 MiB
 moves   how often the hot set is chosen anew
@@ -11,10 +12,11 @@ cold    of 100 writes, those that go anywhere in the buffer
 from . import program
 
 memory = 512
-params = {"ops": 30000000, "buffer": 352, "hot": 8192, "moves": 2, "cold": 1,
-          "lines": 2, "seed": 1}
+params = {"ops": 27000000, "first": 3000000, "buffer": 352, "hot": 8192,
+          "moves": 2, "cold": 1, "lines": 2, "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"
+warm = "writer run /tmp/buffer $first $hot 0 $cold $lines $seed"
 run = """
 writer run /tmp/buffer $((ops * work / 100)) $hot $moves $cold $lines $seed
 """
