@@ -197,10 +197,10 @@ static const Case cases[] = {
       "does not accept value 'luck'" },
     { "engine-model", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,model=paper",
-      "model 'paper' is not known; one of none, cxl, optane, stt-mram" },
+      "model 'paper' is not known; one of none, |optane|stt-mram" },
     { "engine-model-reference", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,model=dram",
-      "model 'dram' is not known; one of none, cxl, optane, stt-mram" },
+      "model 'dram' is not known; one of none, |optane|stt-mram" },
     { "record-replay", WHOLE USED "-object hybridmem,id=hm0,memdev=con "
       "-accel tcg -icount shift=0,rr=record,rrfile=/dev/null",
       "'hm0' is not possible with record/replay" },
