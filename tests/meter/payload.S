@@ -35,8 +35,13 @@ flat:   movw    $16, %ax
         movw    %ax, %es
         movw    %ax, %ss
         movl    %cr4, %eax
-        orl     $0x200, %eax            /* SSE */
+        orl     $0x210, %eax            /* SSE, pages of 4 MiB */
         movl    %eax, %cr4
+        movl    $LOAD + 0x1000, %eax
+        movl    %eax, %cr3
+        movl    %cr0, %eax
+        orl     $0x80000000, %eax
+        movl    %eax, %cr0
         cld
         xorl    %ebx, %ebx              /* rounds still to do */
         cmpl    $0, APIC_ID
@@ -139,6 +144,13 @@ random: imull   $1664525, %ebp, %ebp
         jnz     random
         jmp     next
 
+/* Two marks and a store in one block of code. */
+between:
+        hm_meter_mark 5
+        movl    %ecx, (%edi)
+        hm_meter_mark 6
+        jmp     next
+
 /* Goes back to the operation at %edi, %ecx times. */
 again:  testl   %ebx, %ebx
         jnz     1f
@@ -158,9 +170,26 @@ gdtr:   .word   . - gdt - 1
 
         .org    0x300
 table:  .long   end, mark, store, load, modify, vector, fill, random, again
-        .long   start_other, on_other
+        .long   start_other, on_other, between
 
         .org    0x400                   /* the list */
+
+/*
+ * The page directory: all as it is, but 128 MiB is seen as 32 MiB, and 132 MiB
+ * as 16 MiB.  Accessed and dirty, as it lies in ROM.
+ */
+        .org    0x1000
+        .set    n, 0
+        .rept   1024
+        .if     n == 32
+        .long   (8 << 22) + 0xe3
+        .elseif n == 33
+        .long   (4 << 22) + 0xe3
+        .else
+        .long   (n << 22) + 0xe3
+        .endif
+        .set    n, n + 1
+        .endr
 
         .org    0xfff0                  /* the reset vector */
         .code16

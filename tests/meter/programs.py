@@ -26,7 +26,12 @@ LIST_OF_OTHER = 0xf0c00
 SECONDS = 60
 
 (END, MARK, STORE, LOAD, MODIFY, VECTOR, FILL, RANDOM, AGAIN, START_OTHER,
- ON_OTHER) = range(11)
+ ON_OTHER, BETWEEN) = range(12)
+
+# The payload's page directory: two pages of 4 MiB that follow each other,
+# {where they are seen: where they are}.
+BIG_PAGE = 4 * MiB
+MAPPED = {128 * MiB: 32 * MiB, 128 * MiB + BIG_PAGE: 16 * MiB}
 
 
 class Op(NamedTuple):
