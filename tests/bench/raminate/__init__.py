@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parts of bench-raminate.
+
+    cells     what is run
+    runner    runs what is missing or has changed, several at a time
+    results   reads what a run left
+    oracle    what a policy that knew the future would reach (oracle.c)
+    energy    RAMinate's formula
+    figures   from results to rows and goals
+    report    tables, plot, summary.json
+    compare   two sets of results
+    lab       the two functions that know the lab
+    fakelab   the same without a lab, for tests
+"""
