@@ -345,6 +345,7 @@ static void close_phase(uint64_t instructions)
         count_dirty(m.phase[m.open]);
         m.open = 0;
         m.by_page = false;
+        m.counting = !m.options.marked;
         write_results();
     }
 }
