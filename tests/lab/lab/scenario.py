@@ -155,7 +155,7 @@ def sizes(reader, key, align):
 def read_server(file, table):
     reader = Reader(file, table, "server")
     server = reader.fill(Server)
-    sizes(reader, "reserved", 2)
+    sizes(reader, "reserved", 1)
     sizes(reader, "nvdimm", 16)
     sizes(reader, "disk", 1)
     names = [*server.reserved, *server.nvdimm, *server.disk]

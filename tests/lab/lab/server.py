@@ -18,6 +18,9 @@ from .hardware import Hardware
 PARAMS = ("console=ttyS0 panic=-1 nokaslr norandmaps mitigations=off "
           "tsc=reliable no_timer_check random.trust_cpu=on "
           "random.trust_bootloader=on quiet loglevel=4")
+# To TCG each byte that rep movsb copies is an instruction and a store; without
+# these two features the kernel copies pages by larger words.
+CPU = "max,-rdrand,-rdseed,-erms,-fsrm"
 EXACT = ("-accel", "tcg,thread=single")
 FAST = ("-accel", "tcg,thread=multi")
 POLL_SECONDS = 0.05
@@ -77,7 +80,7 @@ def command(scenario, image, initrd, obj, *, boot, folder, backing=None,
         ["-serial", f"file:{folder / f'console-{boot}'}",
          "-serial", f"file:{folder / f'events-{boot}'}"]
     return [str(obj / "qemu-system-x86_64"), *accel,
-            "-cpu", "max,-rdrand,-rdseed", "-seed", "7",
+            "-cpu", CPU, "-seed", "7",
             "-rtc", "clock=vm,base=2026-01-01" if exact else "base=utc",
             "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot", "-name", f"lab-{scenario.name}",

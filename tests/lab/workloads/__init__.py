@@ -60,6 +60,11 @@ def names():
                   if not p.stem.startswith("_"))
 
 
+def memory_of(name):
+    """MiB of guest RAM that a workload is meant for."""
+    return importlib.import_module(f"{__name__}.{name}").memory
+
+
 def load(name):
     """Builds and fetches what the workload needs."""
     if name not in names():

@@ -8,8 +8,8 @@ buffer  MiB
 
 from . import program
 
-memory = 512
-params = {"ops": 27000000, "first": 3000000, "buffer": 384, "lines": 1,
+memory = 256
+params = {"ops": 14000000, "first": 1000000, "buffer": 192, "lines": 1,
           "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"

@@ -4,15 +4,15 @@
 ops     writes (of `lines` cache lines each), times `work` percent
 first   writes before them, in phase 1, with the first hot set
 buffer  MiB
-hot     pages of the hot set: 32 MiB
+hot     pages of the hot set: 8 MiB
 moves   how often the hot set is chosen anew
 cold    of 100 writes, those that go anywhere in the buffer
 """
 
 from . import program
 
-memory = 512
-params = {"ops": 27000000, "first": 3000000, "buffer": 352, "hot": 8192,
+memory = 256
+params = {"ops": 14000000, "first": 1000000, "buffer": 176, "hot": 2048,
           "moves": 2, "cold": 1, "lines": 2, "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"

@@ -8,8 +8,8 @@ records  of 1000 bytes, ten fields each
 
 from . import packages, program, programs
 
-memory = 512
-params = {"ops": 800000, "first": 100000, "records": 90000, "seed": 1}
+memory = 256
+params = {"ops": 500000, "first": 50000, "records": 45000, "seed": 1}
 
 setup = """
 redis-server --port 0 --unixsocket /tmp/redis --save '' --appendonly no \\

@@ -21,9 +21,10 @@ mount -o remount,size=95% /tmp
 phase setup
 echo "hm: ready"
 [ "$(param go 0)" = 1 ] || read line
-mark 1
+warm_phase=$(param warm_phase 1)
+mark $warm_phase
 phase warm
-mark 2
+[ $warm_phase = 2 ] || mark 2
 phase run
 mark 0
 phase verify
