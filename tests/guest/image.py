@@ -121,6 +121,8 @@ def package_program(package_name, path):
     triplet = "x86_64-linux-gnu"
     libs = [root / "lib" / triplet, root / "usr/lib" / triplet]
     loader = next(p for d in libs for p in d.glob("ld-linux-x86-64.so.2"))
+    # Libraries that only others load lie in folders of their own (ceph).
+    libs += sorted({p.parent for d in libs for p in d.glob("*/lib*.so.*")})
     text = run(loader, "--inhibit-cache", "--library-path",
                ":".join(map(str, libs)), "--list", binary)
     files = {path: binary, "lib64/ld-linux-x86-64.so.2": loader}

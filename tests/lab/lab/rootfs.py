@@ -229,9 +229,9 @@ def server_image(obj, tell=guest.say):
 def guest_command(name, spec, image):
     """Shell text: options of the guest's QEMU."""
     append = f"{images.PARAMS} {spec.params}".strip()
-    words = ["-accel", "kvm", "-cpu", "host,-rdrand,-rdseed", "-nodefaults",
-             "-no-reboot", "-seed", "7", "-machine", spec.machine,
-             "-smp", str(spec.cpus),
+    words = ["-accel", spec.accel, "-cpu", "host,-rdrand,-rdseed",
+             "-nodefaults", "-no-reboot", "-seed", "7",
+             "-machine", spec.machine, "-smp", str(spec.cpus),
              "-kernel", f"/lab/images/{image}/kernel",
              "-initrd", f"/lab/images/{image}/initrd", "-append", append]
     if spec.memory:

@@ -57,6 +57,7 @@ class Guest:
     image: str = "plain"
     memory: int = 0         # MiB; 0: `options` have -m
     cpus: int = 1
+    accel: str = "kvm"
     machine: str = "q35"
     params: str = ""        # for the kernel
     options: str = ""
