@@ -67,7 +67,7 @@ def debian(package, path):
 
 
 BUILT_IN = {"plain": plain, "workload": program("workload"),
-            "checker": program("checker"),
+            "checker": program("checker"), "filler": program("filler"),
             "memtester": debian("memtester", "usr/sbin/memtester"),
             "stress-ng": debian("stress-ng", "usr/bin/stress-ng"),
             "fio": debian("fio", "usr/bin/fio")}

@@ -201,6 +201,26 @@ stop_guest() {
     fi
 }
 
+# kill_guest NAME: kill -9, as a crash or the kernel's OOM killer would end it.
+kill_guest() {
+    kill -9 "$(guest_pid "$1")"
+    wait_guest "$1"
+}
+
+# scan_guest NAME START SIZE TEXT: what is in the guest's memory from physical
+# address START on: "pages N nonzero N matches N"; see scan.c.
+scan_guest() {
+    lab_pipe=$LAB_RUN/$1/memory
+    mkfifo "$lab_pipe"
+    scan "$4" <"$lab_pipe" >"$LAB_RUN/$1/scan" 3>&- &
+    lab_scan=$!
+    qmp "$1" "{\"execute\": \"pmemsave\", \"arguments\": {\"val\": $(($2)),
+        \"size\": $(($3)), \"filename\": \"$lab_pipe\"}}" >/dev/null
+    wait "$lab_scan"
+    rm "$lab_pipe"
+    cat "$LAB_RUN/$1/scan"
+}
+
 # --- Memory devices --------------------------------------------------------
 
 # nvdimm_namespace NAME MODE: makes a namespace (devdax or fsdax) on the
@@ -228,9 +248,28 @@ nvdimm_namespace() {
 # mount_fsdax DEVICE FOLDER: ext4 with -o dax.
 mount_fsdax() {
     modprobe -a crc32c_generic ext4
-    mke2fs -q -F -t ext4 -b 4096 -E stride=512,stripe_width=512 "$1"
+    # By its path: the shell would take its own mke2fs, for ext2.
+    /usr/bin/mke2fs -q -F -t ext4 -b 4096 -E stride=512,stripe_width=512 "$1"
     mkdir -p "$2"
     mount -t ext4 -o dax "$1" "$2"
+}
+
+# --- The kernel's own counts ------------------------------------------------
+
+# uprobe_start LIBRARY FUNCTION: from now on the server's kernel counts calls
+# of a function, by any process.  uprobe_hits FUNCTION: how many there were.
+uprobe_start() {
+    lab_lib=$(ls "/lib/x86_64-linux-gnu/$1") || die "uprobe_start: no $1"
+    lab_at=$(symbol "$lab_lib" "$2") || die "uprobe_start: no $2 in $1"
+    grep -q tracefs /proc/mounts ||
+        mount -t tracefs tracefs /sys/kernel/tracing
+    echo "p:lab/$2 $lab_lib:$lab_at" >>/sys/kernel/tracing/uprobe_events
+    echo 1 >"/sys/kernel/tracing/events/lab/$2/enable"
+}
+
+uprobe_hits() {
+    awk -v name="$1" '$2 == name { hits = $3 } END { print hits + 0 }' \
+        /sys/kernel/tracing/uprobe_profile
 }
 
 # --- Begin and end ---------------------------------------------------------
