@@ -71,6 +71,7 @@ class Run:
         self.commands = []
         self.image = None
         self.hashes = {}
+        self.figures = {}       # the scenario's, worked out
         self.lines = []         # (passed, text)
         self.seconds = 0.0
 
@@ -129,7 +130,12 @@ class Run:
         found["meters"] = self.meters
         found["meter"] = self.meters[-1] if self.meters else None
         found["MiB"] = MiB
-        return found
+        return found | self.figures
+
+    def work_out(self):
+        """The figures; each may name those before it."""
+        for name, text in self.scenario.figures.items():
+            self.figures[name] = checks.Check(text).evaluate(self.names())
 
     def judge(self):
         """Fills `lines`."""
@@ -139,6 +145,10 @@ class Run:
         if failure:
             self.lines.append((False, failure))
             return
+        try:
+            self.work_out()
+        except LabError as e:
+            self.lines.append((False, str(e)))
         names = self.names()
         self.lines += [checks.judge(c, names) for c in self.scenario.checks]
         if not self.lines:

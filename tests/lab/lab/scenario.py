@@ -80,6 +80,7 @@ class Scenario:
     meter: Meter | None
     guests: dict
     boots: list
+    figures: dict           # name: expression
     checks: list
     files: dict
 
@@ -191,7 +192,7 @@ def read_boots(file, data):
 
 
 KEYS = ("about", "timeout", "exact", "server", "meter", "guest", "script",
-        "boot", "checks", "files")
+        "boot", "figures", "checks", "files")
 
 
 def parse(name, data, file):
@@ -210,13 +211,16 @@ def parse(name, data, file):
                          " digits, - and _")
         guests[guest] = Reader(file, table, f"guest.{guest}").fill(Guest)
     checks = reader.value("checks", list, [])
-    for check in checks:
-        if not isinstance(check, str):
-            reader.error("checks", f"{check!r} must be a text in quotes")
+    figures = reader.value("figures", dict, {})
+    for key, found in (("checks", checks), ("figures", figures.values())):
+        for text in found:
+            if not isinstance(text, str):
+                reader.error(key, f"{text!r} must be a text in quotes")
     return Scenario(
         name, about, reader.value("timeout", int, 600),
         reader.value("exact", bool, meter is not None), server, meter, guests,
-        read_boots(file, data), checks, reader.value("files", dict, {}))
+        read_boots(file, data), figures, checks,
+        reader.value("files", dict, {}))
 
 
 def names():
