@@ -16,7 +16,7 @@ PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
 ARGS ?=
 
 .PHONY: all build demo check check-bases check-soak bench-core bench-pause \
-        clean help lab prepare programs
+        bench-raminate clean help lab prepare programs
 
 all: build
 
@@ -44,7 +44,7 @@ check: prepare
 	    tests/run-suites --obj $(ASAN) sanitize $(ARGS)
 else
 check: prepare
-	@qemu/deps check
+	@qemu/deps check lab
 	@tests/run-suites --obj $(OBJ) check $(ARGS)
 endif
 
@@ -64,6 +64,10 @@ bench-pause: programs
 	@qemu/deps check
 	@tests/bench/bench-pause --binary $(OBJ)/qemu-system-x86_64 $(ARGS)
 
+# RAMinate's experiment in the lab.  What is there and up to date stays.
+bench-raminate: lab
+	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/bench/bench-raminate $(ARGS)
+
 # The images of the emulated server and its guests, and the meter.
 lab: programs
 	@qemu/deps demo lab
@@ -73,13 +77,14 @@ clean:
 	rm -rf $(DIR) build/check build/demo
 
 help:
-	@echo "make             assemble the fork and build QEMU in $(DIR)"
-	@echo "make demo        the same guest with and without relocation"
-	@echo "make check       all test suites; SANITIZE=1: under ASan, UBSan, TSan"
-	@echo "make check-bases hooks, -Werror build and our tests on every base"
-	@echo "make check-soak  the long runs"
-	@echo "make bench-core  cost of a window per page: heat and policies"
-	@echo "make bench-pause how long the guest stands still for n swaps"
-	@echo "make lab         images for tests/lab/run: a hybrid-memory server"
-	@echo "make clean       remove what was built (not what was downloaded)"
+	@echo "make                 assemble the fork and build QEMU in $(DIR)"
+	@echo "make demo            the same guest with and without relocation"
+	@echo "make check           all test suites; SANITIZE=1: under ASan, UBSan, TSan"
+	@echo "make check-bases     hooks, -Werror build and our tests on every base"
+	@echo "make check-soak      the long runs"
+	@echo "make bench-core      cost of a window per page: heat and policies"
+	@echo "make bench-pause     how long the guest stands still for n swaps"
+	@echo "make bench-raminate  write traffic to NVM that policies leave"
+	@echo "make lab             images for tests/lab/run: a hybrid-memory server"
+	@echo "make clean           remove what was built (not what was downloaded)"
 	@echo "BASE=10.2 takes another QEMU; ARGS=... goes to the script behind."
