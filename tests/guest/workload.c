@@ -77,6 +77,31 @@ static void sleep_until_us(uint64_t us)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 }
 
+/* hm.tell=1: where the hot set lies, as numbers of the guest's page frames. */
+static void tell_hot(const Work *w)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    char line[480];
+    int len = 0;
+
+    for (uint32_t i = 0; i < w->nr_hot; i++) {
+        uint64_t page = (uintptr_t)w->words / GUEST_PAGE + w->hot[i];
+        uint64_t entry;
+
+        if (pread(fd, &entry, sizeof(entry), page * sizeof(entry)) !=
+            sizeof(entry)) {
+            guest_end("pagemap");
+        }
+        entry &= (1ull << 55) - 1;
+        len += sprintf(line + len, " %" PRIu64, entry);
+        if (len > (int)sizeof(line) - 24 || i == w->nr_hot - 1) {
+            guest_say("hot%s", line);
+            len = 0;
+        }
+    }
+    close(fd);
+}
+
 static void run_round(Work *w, uint32_t round, Tally *sum)
 {
     uint64_t start = guest_now_us();
@@ -94,6 +119,9 @@ static Tally run_half(Work *w, int half, uint32_t rounds, uint64_t period_us)
     Tally sum = { 0 }, said = { 0 };
 
     choose_hot(w, half);
+    if (half == 2 && guest_param("tell", 0)) {
+        tell_hot(w);
+    }
     guest_say("half %d rounds %u", half, rounds);
     for (uint32_t r = 1; r <= rounds; r++) {
         run_round(w, (half - 1) * rounds + r, &sum);

@@ -21,7 +21,7 @@ from .hardware import Hardware
 
 SERVER = LAB / "server"
 KERNELS = ("linux-image-amd64",)
-PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol")
+PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ")
 CFLAGS = ("-O2", "-g0", "-Wall", "-Werror", "-static",
           "-I", str(guest.ROOT / "include"))
 
