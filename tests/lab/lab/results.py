@@ -96,15 +96,20 @@ class Run:
         initrd = self.folder / "initrd"
         with open(initrd, "wb") as f:
             f.write(rootfs.pad(self.image.initrd.read_bytes()))
-            f.write(rootfs.scenario_archive(files))
+            f.write(rootfs.pad(rootfs.scenario_archive(files)))
         return initrd
 
     def execute(self):
         """All boots, until one fails."""
         started = time.monotonic()
         initrd = self.prepare()
+        size = initrd.stat().st_size
         try:
             for number, boot in enumerate(self.scenario.boots):
+                with open(initrd, "r+b") as f:
+                    f.truncate(size)
+                    f.seek(size)
+                    f.write(rootfs.boot_archive(number))
                 line = server.command(
                     self.scenario, self.image, initrd, self.obj, boot=number,
                     folder=self.folder, backing=self.backing())

@@ -274,6 +274,12 @@ def scenario_archive(files):
     return cpio.finish()
 
 
+def boot_archive(number):
+    """Which boot this is.  Not among the kernel's parameters: they stir its
+    random numbers, and equal boots would not be equal."""
+    return scenario_archive({"lab/boot": str(number).encode()})
+
+
 def pad(data):
     """Archives of one initramfs begin at multiples of 4 bytes."""
     return data + bytes(-len(data) % 4)

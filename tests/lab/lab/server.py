@@ -74,7 +74,7 @@ def command(scenario, image, initrd, obj, *, boot, folder, backing=None,
     params = " ".join(filter(None, (
         PARAMS, None if exact else tsc_param(), hardware.kernel_params(),
         scenario.server.params,
-        f"lab.boot={'shell' if interactive else boot}")))
+        "lab.boot=shell" * interactive)))
     accel = [*EXACT, "-icount", f"shift={scenario.server.shift},sleep=off"] \
         if exact else [*FAST]
     serials = ["-serial", "mon:stdio", "-serial", "null"] if interactive else \
