@@ -3,9 +3,9 @@
  *
  *     differ FILE FILE
  *
- * Prints for the first pages that differ "page N differs from byte N on: XX XX",
- * then "pages N differ N bytes N": how many differ, in how many bytes.  Exit status: 0 they are the
- * same; 1 they differ; 2 they cannot be read.
+ * Prints for the first pages that differ "page N differs from byte N on:
+ * XX XX", then "pages N differ N bytes N": how many differ, in how many bytes.
+ * Exit status: 0 they are the same; 1 they differ; 2 they cannot be read.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
