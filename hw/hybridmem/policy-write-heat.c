@@ -1,35 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Promotes the blocks that are written most, where that repays the copies.
+ * Promotes the blocks that will be written most, where that repays the copies.
  *
- * Theory.  The temperature T of a block is what it is written in about 1.44
- * half-lives.  To exchange nvm block P with dram block D saves T(P) - T(D)
- * page writes to nvm if both go on as they did, and costs pages_per_block
- * for each block that is copied into nvm (D, and the third block of a
- * homing cycle).  A move is wanted if
+ * Theory.  What part F of a block will be written in the next window is
+ * learned from what became of blocks like it (forecast.h).  To exchange nvm
+ * block P with dram block D saves F(P) - F(D) of a block's page writes to nvm
+ * in each window that this goes on: as temperatures do, 1.44 half-lives.  It
+ * costs min_gain page writes for each page that is copied into nvm (of D, and
+ * of the third block of a homing cycle).  A move is wanted if
  *
- *     T(P) - T(D) >= max(margin * max(min_gain * cost, 1.5),
- *                        T(P) * what two windows weigh)
+ *     (F(P) - F(D)) * pages_per_block * windows * min(1.5 * kept, 1)
+ *         >= max(min_gain * pages_per_block * copies, 2)
  *
- * that is: it pays, one write alone proves nothing, and a block that was
- * not sampled in a window or two (one that has moved) is not colder for it.
- * While temperatures are young, a window weighs more than that; so a block
- * is also not demoted in the first four to eight windows after its promotion.
+ * where the errors of both are taken off the difference.  `kept' is what
+ * became of promises: a sample of the moves made is watched for some windows,
+ * and what they saved compared with what they had promised.  A guest whose
+ * hot set runs away keeps little; `kept' then recovers slowly by itself, so
+ * that a guest that has changed gets another trial.
  *
- * The margin is there because the extremes of a crowd are chosen: among a
- * million equal blocks, the hottest in nvm and the coldest in dram differ
- * much, by chance, and will not go on as they did.  How large it has to be
- * depends on the guest, so it is found by trial: a sample of the moves made
- * is watched for some windows.  If the promoted blocks did not exceed the
- * blocks that they displaced by what the moves cost, the margin is doubled,
- * or raised to what these moves had promised if that is more, up to what a
- * block that is always dirty can pass; if they did beyond doubt, it is
- * halved, down to 1; and it shrinks slowly by itself, so that a
- * guest that has changed gets another trial.
+ * A block that has moved is not sampled in the next window or two, and looks
+ * as if it were not written; so it is not demoted in the first two to four.
  *
  * Work.  Candidates are found among the blocks written in the window.
  * Victims are found by a clock hand over the dram frames, which looks at
- * some times as many frames as there are candidates and takes the coldest.
+ * some times as many frames as there are candidates and takes the worst.
  * Neither depends on the size of the guest.
  */
 #include "qemu/osdep.h"
@@ -37,6 +31,7 @@
 #include "policy-internal.h"
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
+#include "hw/hybridmem/forecast.h"
 
 /*
  * Candidates kept in a window, the hottest: as many as dram has blocks, but
@@ -52,28 +47,28 @@
 #define LOOK_PER_VICTIM 4
 #define LOOK_MIN 4096
 
-/* Page writes that a move must save at least; see above. */
-#define PROOF 1.5
+/* Page writes that a move must save at least. */
+#define PROOF 2.0
 
-/*
- * Moves watched at a time.  A trial ends after TRIAL_WINDOWS, or after
- * TRIAL_ENOUGH observations of a pair: then chance is small beside PROOF.
- */
+/* So many errors may be chance: the extremes of many buckets are taken. */
+#define CHANCE 3
+
+/* Moves watched at a time, for so many windows; fewer prove nothing. */
 #define WATCHED 256
+#define WATCHED_MIN 16
 #define TRIAL_WINDOWS 8
-#define TRIAL_ENOUGH 512
-
-/* The margin halves by itself in 138 windows. */
-#define MARGIN_DECAY 0.995
-/* Part of the temperature of a block that is always and fully dirty. */
-#define MARGIN_CAP 0.9
+/* Two thirds of a promise are as good as all of it: hot sets do change. */
+#define LENIENCE 1.5
+/* What `kept' recovers of its lack in a window; where it ends. */
+#define RECOVERY 0.005
+#define KEPT_MIN 0.05
 
 /* Blocks that could not be moved rest for so many windows. */
 #define REST_WINDOWS 8
 #define RESTING 1024            /* remembered; power of two */
 
 /* Promoted blocks stay for at least so many windows, at most twice that. */
-#define SHIELD_WINDOWS 4
+#define SHIELD_WINDOWS 2
 
 /*
  * Blocks with what they are ranked by, as one number: the order's key in the
@@ -88,7 +83,7 @@ typedef struct RankedList {
 typedef struct Watch {
     uint32_t promoted;
     uint32_t demoted;
-    float promised;             /* T(promoted) - T(demoted) when moved */
+    float promised;             /* of a block, in each window */
     bool fresh;                 /* moved since the last window: no sample */
 } Watch;
 
@@ -97,10 +92,8 @@ typedef struct Trial {
     unsigned n;
     uint64_t offered;           /* moves from which the sample was drawn */
     unsigned windows;
-    uint64_t seen;              /* pairs times windows */
-    double promised;            /* sum over these */
-    double gain;                /* page writes saved by them */
-    double variance;            /* of the gain, were it chance: upper bound */
+    double promised;            /* sums of parts of blocks, over windows */
+    double saved;
 } Trial;
 
 typedef struct Rest {
@@ -112,12 +105,13 @@ typedef struct HmWriteHeat {
     HmPolicy parent;
     RankedList cand;            /* hottest first */
     size_t next;                /* first one not yet planned */
-    RankedList victim;          /* of the current plan, coldest first */
+    RankedList victim;          /* of the current plan, worst first */
     uint32_t hand;              /* index of a dram frame */
     uint32_t window;            /* number of the current one */
-    double fade;                /* what a window takes from T: 1 - 2^(-t/h) */
-    double margin;
+    double horizon;             /* windows that a move pays for */
+    double kept;                /* part of what moves promise: 0 to 1 */
     Trial trial;
+    HmForecast *forecast;
     uint64_t random;
     Rest rest[RESTING];
     uint32_t rest_end;          /* window in which none rests any more */
@@ -134,28 +128,34 @@ static HmWriteHeat *write_heat_of(HmPolicy *p)
     return container_of(p, HmWriteHeat, parent);
 }
 
-/* -- What a move must save, in page writes -- */
+/* -- What a move must save -- */
 
-static double copy_cost(const HmWriteHeat *w, unsigned copies)
+/* Part of a block, in each window, if it copies so many blocks into nvm. */
+static double part_needed(const HmWriteHeat *w, unsigned copies)
 {
     double pages = hm_heat_pages_per_block(w->parent.heat);
+    double cost = MAX(w->parent.params.min_gain * pages * copies, PROOF);
 
-    return MAX(w->parent.params.min_gain * pages * copies, PROOF);
+    return cost / pages / (w->horizon * MIN(w->kept * LENIENCE, 1));
 }
 
-static double gain_needed(const HmWriteHeat *w, double t, unsigned copies)
+static HmExpected expected(const HmWriteHeat *w, uint32_t block)
 {
-    /* With a half-life of few windows, a window weighs too much for this. */
-    double unsampled = MIN(2 * w->fade, 0.5) * t;
-
-    return MAX(copy_cost(w, copies) * w->margin, unsampled);
+    return hm_forecast(w->forecast, block,
+                       hm_heat_rank(w->parent.heat, block));
 }
 
-static double margin_cap(const HmWriteHeat *w)
+/*
+ * What a move promises: part of a block, in each window, less the error;
+ * nothing if that may be chance.
+ */
+static double promise(const HmWriteHeat *w, const HmMove *move)
 {
-    double hottest = hm_heat_pages_per_block(w->parent.heat) / w->fade;
+    HmExpected up = expected(w, move->promote);
+    HmExpected down = expected(w, move->demote);
+    double gain = up.part - down.part, error = up.error + down.error;
 
-    return MAX(MARGIN_CAP * hottest / copy_cost(w, 1), 1);
+    return gain < CHANCE * error ? 0 : gain - error;
 }
 
 /* -- Blocks that rest -- */
@@ -224,7 +224,7 @@ static bool shielded(const HmWriteHeat *w, uint32_t i)
     return test_bit(i, w->shield[0]) || test_bit(i, w->shield[1]);
 }
 
-/* -- Trial of the margin -- */
+/* -- Whether promises are kept -- */
 
 static void trial_add(HmWriteHeat *w, const HmMove *move)
 {
@@ -236,80 +236,65 @@ static void trial_add(HmWriteHeat *w, const HmMove *move)
     }
     if (i < WATCHED) {
         t->watch[i] = (Watch) {
-            .promoted = move->promote,
-            .demoted = move->demote,
-            .promised = hm_heat_temperature(w->parent.heat, move->promote) -
-                        hm_heat_temperature(w->parent.heat, move->demote),
-            .fresh = true,
+            move->promote, move->demote, promise(w, move), true,
         };
         t->n = MAX(t->n, i + 1);
     }
 }
 
-static void trial_watch(Trial *t, const HmDirtyIter *it)
+static void trial_watch(HmWriteHeat *w, const HmDirtyIter *it)
 {
+    double pages = hm_heat_pages_per_block(w->parent.heat);
+    Trial *t = &w->trial;
+
     for (unsigned i = 0; i < t->n; i++) {
         Watch *watch = &t->watch[i];
-        double up, down;
 
         if (watch->fresh) {
             watch->fresh = false;
             continue;
         }
-        up = hm_dirty_count(it, watch->promoted);
-        down = hm_dirty_count(it, watch->demoted);
         t->promised += watch->promised;
-        t->gain += up - down;
-        t->variance += up * up + down * down;
-        t->seen++;
+        t->saved += hm_dirty_count(it, watch->promoted) / pages;
+        t->saved -= hm_dirty_count(it, watch->demoted) / pages;
     }
     t->windows += t->n > 0;
 }
 
-static void trial_judge(HmWriteHeat *w)
+static void trial_judge(HmWriteHeat *w, const HmDirtyIter *it)
 {
     Trial *t = &w->trial;
 
-    if (t->windows < TRIAL_WINDOWS && t->seen < TRIAL_ENOUGH) {
+    trial_watch(w, it);
+    w->kept += (1 - w->kept) * RECOVERY;
+    if (t->windows < TRIAL_WINDOWS) {
         return;
     }
-    if (t->gain < copy_cost(w, 1) * w->fade * t->seen) {
-        w->margin = MAX(w->margin * 2,
-                        t->promised / t->seen / copy_cost(w, 1));
-    } else if (t->gain > 2 * sqrt(t->variance)) {
-        w->margin /= 2;
+    if (t->n >= WATCHED_MIN && t->promised > 0) {
+        w->kept = (w->kept + CLAMP(t->saved / t->promised, 0, 1)) / 2;
+        w->kept = MAX(w->kept, KEPT_MIN);
     }
     memset(t, 0, sizeof(*t));
 }
 
-static void adapt_margin(HmWriteHeat *w, const HmDirtyIter *it)
-{
-    trial_watch(&w->trial, it);
-    trial_judge(w);
-    w->margin *= MARGIN_DECAY;
-    w->margin = CLAMP(w->margin, 1, margin_cap(w));
-}
-
 /* -- Lists -- */
-
-static uint64_t coldest_first(uint32_t rank, uint32_t block)
-{
-    return (uint64_t)rank << 32 | block;
-}
 
 static uint64_t hottest_first(uint32_t rank, uint32_t block)
 {
     return (uint64_t)~rank << 32 | block;
 }
 
+/* By what is expected of it; of equal ones the coldest. */
+static uint64_t worst_first(double part, uint32_t rank, uint32_t block)
+{
+    uint32_t key = lrint(part * (1 << 15));
+
+    return (uint64_t)(key << 16 | MIN(rank, UINT16_MAX)) << 32 | block;
+}
+
 static uint32_t block_of(uint64_t item)
 {
     return item;
-}
-
-static uint32_t cold_rank(uint64_t item)
-{
-    return item >> 32;
 }
 
 static uint32_t hot_rank(uint64_t item)
@@ -381,19 +366,6 @@ static void list_order(RankedList *l, size_t from, size_t want)
 
 /* -- Candidates -- */
 
-static uint32_t least_wanted_rank(const HmWriteHeat *w)
-{
-    const HmHeat *heat = w->parent.heat;
-    uint32_t dram = hm_frames_tier_blocks(w->parent.frames, HM_TIER_DRAM);
-    uint32_t hot = hm_heat_threshold(heat, dram);
-    uint32_t pays = hm_heat_temperature_to_rank(heat, copy_cost(w, 1) *
-                                                      w->margin);
-
-    /* Equally hot blocks may be more than dram holds: take some of them. */
-    hot = hot > HM_HEAT_BUCKET_STEPS ? hot - HM_HEAT_BUCKET_STEPS : 1;
-    return MAX(hot, pays);
-}
-
 static size_t most_candidates(const HmWriteHeat *w)
 {
     uint32_t dram = hm_frames_tier_blocks(w->parent.frames, HM_TIER_DRAM);
@@ -416,7 +388,7 @@ static uint32_t drop_colder_half(RankedList *l)
 
 static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
 {
-    uint32_t least = least_wanted_rank(w);
+    uint32_t least = MAX(hm_forecast_rank(w->forecast, part_needed(w, 1)), 1);
     size_t most = most_candidates(w);
     uint32_t rank[HM_DIRTY_BATCH];
     size_t n;
@@ -424,6 +396,7 @@ static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
     w->cand.n = 0;
     w->next = 0;
     while ((n = hm_dirty_next(it))) {
+        hm_forecast_written(w->forecast, it->block, n);
         hm_heat_ranks(w->parent.heat, it->block, rank, n);
         for (size_t i = 0; i < n; i++) {
             uint32_t block = it->block[i];
@@ -460,8 +433,8 @@ static size_t pass_frames(HmWriteHeat *w, uint32_t *block, size_t n)
     return found;
 }
 
-/* Collects about as many victims as @want, colder than @limit. */
-static void find_victims(HmWriteHeat *w, size_t want, uint32_t limit)
+/* About as many victims as @want, of which less than @limit is expected. */
+static void find_victims(HmWriteHeat *w, size_t want, double limit)
 {
     uint32_t dram = hm_frames_tier_blocks(w->parent.frames, HM_TIER_DRAM);
     uint64_t look = MIN(want * LOOK_PER_VICTIM + LOOK_MIN, dram);
@@ -475,8 +448,10 @@ static void find_victims(HmWriteHeat *w, size_t want, uint32_t limit)
 
         hm_heat_ranks(w->parent.heat, block, rank, n);
         for (size_t i = 0; i < n; i++) {
-            if (rank[i] < limit && !resting(w, block[i])) {
-                list_add(&w->victim, coldest_first(rank[i], block[i]));
+            HmExpected e = hm_forecast(w->forecast, block[i], rank[i]);
+
+            if (e.part < limit && !resting(w, block[i])) {
+                list_add(&w->victim, worst_first(e.part, rank[i], block[i]));
                 cold += rank[i] == 0;
             }
         }
@@ -517,31 +492,30 @@ static size_t write_heat_plan(HmPolicy *p, HmMove *plan, size_t max)
     HmWriteHeat *w = write_heat_of(p);
     size_t want = MIN(max, w->cand.n - w->next);
     size_t last = w->next + want;
+    uint32_t best;
     size_t n = 0;
 
     if (want == 0 || hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
         return 0;
     }
     list_order(&w->cand, w->next, want);
-    find_victims(w, want, hot_rank(w->cand.item[w->next]));
+    best = block_of(w->cand.item[w->next]);
+    find_victims(w, want, expected(w, best).part - part_needed(w, 1));
     for (size_t v = 0; v < MIN(want, w->victim.n); v++) {
-        uint64_t down = w->victim.item[v], up;
-        HmMove move = { .demote = block_of(down) };
-        double t, gain;
+        HmMove move = { .demote = block_of(w->victim.item[v]) };
+        double gain;
         unsigned copies;
 
         if (!have_candidate(w) || w->next >= last) {
             break;
         }
-        up = w->cand.item[w->next];
-        move.promote = block_of(up);
-        t = hm_heat_rank_to_temperature(p->heat, hot_rank(up));
-        gain = t - hm_heat_rank_to_temperature(p->heat, cold_rank(down));
-        if (gain < gain_needed(w, t, 1)) {
+        move.promote = block_of(w->cand.item[w->next]);
+        gain = promise(w, &move);
+        if (gain < part_needed(w, 1)) {
             break;
         }
         copies = copies_into_nvm(w, &move);
-        if (copies && gain >= gain_needed(w, t, copies)) {
+        if (copies && gain >= part_needed(w, copies)) {
             plan[n++] = move;
             w->next++;
         }
@@ -579,20 +553,22 @@ static void write_heat_observe(HmPolicy *p, const unsigned long *dirty,
 
     w->window++;
     shield_new_window(w);
-    w->fade = -expm1(-M_LN2 * MAX(elapsed_ms, 1) /
-                     hm_heat_half_life(p->heat));
+    w->horizon = hm_heat_half_life(p->heat) / M_LN2 / MAX(elapsed_ms, 1);
+    hm_forecast_begin(w->forecast, dirty);
     hm_dirty_init(&it, dirty, hm_heat_pages(p->heat),
                   hm_heat_pages_per_block(p->heat));
-    adapt_margin(w, &it);
+    trial_judge(w, &it);
     find_candidates(w, &it);
+    hm_forecast_end(w->forecast);
 }
 
 static HmPolicy *write_heat_create(const HmFrames *frames, const HmHeat *heat)
 {
     HmWriteHeat *w = g_new0(HmWriteHeat, 1);
 
-    w->margin = 1;
-    w->fade = 1;
+    w->horizon = 1;
+    w->kept = 1;
+    w->forecast = hm_forecast_new(frames, heat);
     for (unsigned i = 0; i < ARRAY_SIZE(w->shield); i++) {
         w->shield[i] = g_malloc0(shield_bytes(frames));
     }
@@ -606,6 +582,7 @@ static void write_heat_destroy(HmPolicy *p)
     for (unsigned i = 0; i < ARRAY_SIZE(w->shield); i++) {
         g_free(w->shield[i]);
     }
+    hm_forecast_free(w->forecast);
     g_free(w->cand.item);
     g_free(w->victim.item);
     g_free(w);
@@ -615,7 +592,8 @@ static size_t write_heat_bytes(const HmPolicy *p)
 {
     const HmWriteHeat *w = container_of(p, HmWriteHeat, parent);
 
-    return sizeof(*w) + (w->cand.size + w->victim.size) * sizeof(uint64_t) +
+    return sizeof(*w) + hm_forecast_bytes(w->forecast) +
+           (w->cand.size + w->victim.size) * sizeof(uint64_t) +
            ARRAY_SIZE(w->shield) * shield_bytes(p->frames);
 }
 

@@ -499,8 +499,8 @@ static unsigned promoted_in(Sim *s, const HmMove *want, unsigned limit)
 }
 
 /*
- * The half-life is 10 windows, so T = 1, 1.93, 2.80, 3.62, 4.37, 5.08, ...
- * up to 14.9.  Blocks of 16 pages cost 16 * min_gain.
+ * The half-life is 10 windows, so a move pays in 14.4.  One page of a block is
+ * written in each: that is 14.4 page writes, less what chance may add.
  */
 static void test_min_gain(void)
 {
@@ -508,47 +508,65 @@ static void test_min_gain(void)
     static const struct {
         uint32_t ppb;
         double min_gain;
-        unsigned window;
+        bool pays;
     } row[] = {
-        { 1, 0, 2 },            /* one write proves nothing: 1.5 at least */
-        { 1, 0.125, 2 },
-        { 1, 2, 3 },
-        { 16, 0, 2 },
-        { 16, 0.125, 3 },
-        { 16, 0.25, 5 },
-        { 16, 0.3, 6 },
-        { 16, 1, 0 },           /* never pays */
+        { 1, 0, true },
+        { 1, 2, true },
+        { 1, 10, true },
+        { 1, 15, false },
+        { 16, 0, true },
+        { 16, 0.125, true },
+        { 16, 0.5, true },
+        { 16, 1, false },       /* 16 page writes */
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        unsigned window;
         Sim s;
 
         sim_init(&s, "write-heat", 2, 6, row[i].ppb, 10000);
         s.params.min_gain = row[i].min_gain;
         set_params(&s);
-        g_assert_cmpuint(promoted_in(&s, &want, 100), ==, row[i].window);
+        window = promoted_in(&s, &want, 100);
+        g_test_message("%u pages, min-gain %.3f: in window %u", row[i].ppb,
+                       row[i].min_gain, window);
+        g_assert_cmpint(window > 0, ==, row[i].pays);
+        /* One write proves nothing. */
+        g_assert_cmpuint(window, !=, 1);
         sim_end(&s);
     }
 }
 
-/* dram 0; 3 is there, so to send it home copies two blocks into nvm. */
+/*
+ * dram 0; 3 is there.  Without a mapping to spare it must go home, and two
+ * blocks are copied into nvm: that has to pay, too.
+ */
 static void test_cost_of_homing(void)
 {
     static const HmMove want = { 5, 3 };
+    static const struct {
+        bool limited;
+        double min_gain;
+        bool pays;
+        uint32_t frame;         /* of 3 */
+    } row[] = {
+        { false, 0.5, true, 5 },
+        { true, 0.5, false, 0 },
+        { true, 0.125, true, 3 },
+    };
 
-    for (int limited = 0; limited < 2; limited++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
         HmCycle c;
         Sim s;
 
         sim_init(&s, "write-heat", 1, 7, 16, 10000);
         hm_frames_plan_cycle(s.frames, 3, 0, 0, &c);
         hm_frames_apply(s.frames, &c);
-        s.params.min_gain = 0.125;
-        s.params.map_limit = limited ? 6 : 0;
+        s.params.min_gain = row[i].min_gain;
+        s.params.map_limit = row[i].limited ? 6 : 0;
         set_params(&s);
-        g_assert_cmpuint(promoted_in(&s, &want, 100), ==, limited ? 5 : 3);
-        g_assert_cmpuint(hm_frames_frame_of(s.frames, 3), ==,
-                         limited ? 3 : 5);
+        g_assert_cmpint(promoted_in(&s, &want, 100) > 0, ==, row[i].pays);
+        g_assert_cmpuint(hm_frames_frame_of(s.frames, 3), ==, row[i].frame);
         sim_end(&s);
     }
 }
@@ -566,13 +584,13 @@ static void test_pairs(void)
     s.params.min_gain = 0.2;
     set_params(&s);
     s.max = 0;
-    for (unsigned w = 0; w < 4; w++) {
+    for (unsigned w = 0; w < 20; w++) {
         for (unsigned b = 0; b < G_N_ELEMENTS(pages); b++) {
             for (unsigned i = 0; i < pages[b]; i++) {
                 write_page(&s, b * 8 + i);
             }
         }
-        s.max = w == 3 ? 12 : 0;
+        s.max = w == 19 ? 12 : 0;
         sim_window(&s, 1000);
     }
     assert_plan(&s, want, 3);
@@ -870,14 +888,14 @@ static void test_hot_set_in_noise(void)
     g_assert_cmpfloat(guest_run(&s, &g, 50) / 50.0, <, 0.001 * g.dram);
     g_assert_cmpfloat(hits(&s), >, 0.95 * best);
 
-    /* It moves, after the margin was raised by the noise. */
+    /* It moves. */
     guest_shift(&s, &g);
     g_assert_cmpuint(guest_settle(&s, &g, 0.9 * best, 20), <=, 12);
     guest_end(&s, &g);
 }
 
-/* The margin that one guest needed does not keep the next from dram. */
-static void test_margin_comes_down(void)
+/* What one guest taught does not keep the next from dram. */
+static void test_after_even(void)
 {
     static const struct {
         double p_hot;
@@ -935,7 +953,7 @@ static void test_moving_hot_set(void)
     guest_end(&s, &g);
 }
 
-/* Too fast to be worth it: give up, rather than run after it. */
+/* Too fast to be worth much: run after it with a tenth of what it asks. */
 static void test_restless_hot_set(void)
 {
     Guest g = {
@@ -950,7 +968,7 @@ static void test_restless_hot_set(void)
         guest_shift(&s, &g);
         moves = (i == 40 ? 0 : moves) + guest_run(&s, &g, 3);
     }
-    g_assert_cmpfloat(moves / 60.0, <, 0.01 * g.dram);
+    g_assert_cmpfloat(moves / 60.0, <, 0.05 * g.dram);
     guest_end(&s, &g);
 }
 
@@ -996,7 +1014,7 @@ static void test_scattered_pages(void)
         guest_begin(&s, &g);
         for (int i = 0; i < 8; i++) {
             guest_shift(&s, &g);
-            g_assert_cmpuint(guest_settle(&s, &g, 0.95, 20), <=, 10);
+            g_assert_cmpuint(guest_settle(&s, &g, 0.95, 20), <=, 14);
             guest_run(&s, &g, 20);
             g_assert_cmpfloat(hits(&s), >, 0.99);
             if (limited) {
@@ -1104,8 +1122,8 @@ int main(int argc, char **argv)
                     test_still_hot_set);
     g_test_add_func("/hybridmem/policy/write-heat/hot-set-in-noise",
                     test_hot_set_in_noise);
-    g_test_add_func("/hybridmem/policy/write-heat/margin-comes-down",
-                    test_margin_comes_down);
+    g_test_add_func("/hybridmem/policy/write-heat/after-even",
+                    test_after_even);
     g_test_add_func("/hybridmem/policy/write-heat/moving-hot-set",
                     test_moving_hot_set);
     g_test_add_func("/hybridmem/policy/write-heat/restless-hot-set",
