@@ -19,12 +19,12 @@ from .results import ENGINE, METER, PAGE, PAGES     # noqa: E402
 
 TEMPLATE = pathlib.Path(__file__).with_name("cell.toml")
 MiB = 1 << 20
-EPOCH = 200_000_000     # instructions
+EPOCH = 50_000_000     # instructions
 
 # A run lasts seconds of the server's time where RAMinate's lasted minutes, so
 # all periods are shorter in proportion: RAMinate's window of a second is
 # INTERVAL here.  In RAMinate the log was never off.
-INTERVAL = 200          # ms
+INTERVAL = 50          # ms
 ENGINE_OPTIONS = {
     "interval": INTERVAL,
     "window": INTERVAL,
@@ -50,7 +50,8 @@ def text_of(cell):
     dram = dram_mib(memory, cell.share)
     words = {
         "name": cell.name, "workload": cell.workload, "memory": memory,
-        "dram": dram, "nvm": memory - dram, "epoch": EPOCH,
+        "dram": dram, "nvm": memory - dram,
+        "epoch": 0 if cell.managed else EPOCH,
         "pages": "false" if cell.managed else "true",
         "enabled": "true" if cell.managed else "false",
         "policy": cell.policy if cell.managed else "none",

@@ -10,7 +10,7 @@ jobs    compilers at once
 from . import guest, packages, programs, tree
 
 memory = 256
-params = {"files": 20, "first": 3, "jobs": 2}
+params = {"files": 45, "first": 3, "jobs": 2}
 
 SOURCES = guest.ROOT / "build/10.0/tree/subprojects"
 FOLDERS = ("berkeley-softfloat-3", "berkeley-testfloat-3")

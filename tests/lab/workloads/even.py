@@ -9,7 +9,7 @@ buffer  MiB
 from . import program
 
 memory = 256
-params = {"ops": 14000000, "first": 1000000, "buffer": 192, "lines": 1,
+params = {"ops": 8000000, "first": 800000, "buffer": 192, "lines": 1,
           "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"

@@ -12,7 +12,7 @@ cold    of 100 writes, those that go anywhere in the buffer
 from . import program
 
 memory = 256
-params = {"ops": 14000000, "first": 1000000, "buffer": 176, "hot": 2048,
+params = {"ops": 40000000, "first": 2000000, "buffer": 176, "hot": 2048,
           "moves": 2, "cold": 1, "lines": 2, "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""redis under a skewed load: YCSB's workload A, records in place.
+"""redis under a skewed load: YCSB's workload A, whole records, in place.
 
 ops      operations, times `work` percent; half of them are updates
 first    operations before them, in phase 1
@@ -9,7 +9,7 @@ records  of 1000 bytes, ten fields each
 from . import packages, program, programs
 
 memory = 256
-params = {"ops": 500000, "first": 50000, "records": 45000, "seed": 1}
+params = {"ops": 1200000, "first": 50000, "records": 30000, "seed": 1}
 
 setup = """
 redis-server --port 0 --unixsocket /tmp/redis --save '' --appendonly no \\

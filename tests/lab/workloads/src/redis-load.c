@@ -1,6 +1,6 @@
 /*
- * A load on redis as YCSB's workload A makes it: half reads of whole records,
- * half updates in place of one field, records chosen by a Zipfian
+ * A load on redis as YCSB's workload A makes it with writeallfields=true: half
+ * reads, half updates in place, of whole records, chosen by a Zipfian
  * distribution (exponent 0.99) and scattered over all keys.
  *
  *   redis-load fill SOCKET RECORDS
@@ -181,15 +181,16 @@ static void insert_record(Client *c, uint32_t key)
     end_request(c, key, false);
 }
 
-static void update_field(Client *c, uint32_t key, int field, uint32_t op)
+static void update_record(Client *c, uint32_t key, uint32_t op)
 {
-    uint32_t word[FIELD_WORDS];
-    int offset = field * sizeof(word);
+    uint32_t word[RECORD_WORDS];
 
-    make_field(word, key, field, op);
-    add_head(c, "*4\r\n$8\r\nSETRANGE\r\n$12\r\nuser%08u\r\n$%d\r\n%d\r\n"
-             "$%d\r\n", key, offset ? 3 : 1, offset, (int)sizeof(word));
-    add_bytes(c, word, sizeof(word));
+    for (int field = 0; field < FIELDS; field++) {
+        make_field(word + field * FIELD_WORDS, key, field, op);
+    }
+    add_head(c, "*4\r\n$8\r\nSETRANGE\r\n$12\r\nuser%08u\r\n$1\r\n0\r\n"
+             "$%d\r\n", key, RECORD_BYTES);
+    add_bytes(c, word, RECORD_BYTES);
     end_request(c, key, false);
 }
 
@@ -255,7 +256,7 @@ static void run(Client *c, uint32_t records, uint32_t ops, uint64_t seed)
         if (kind & 1) {
             read_record(c, record);
         } else {
-            update_field(c, record, (kind >> 1) % FIELDS, op);
+            update_record(c, record, op);
         }
     }
     flush(c);
