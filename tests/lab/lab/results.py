@@ -109,7 +109,7 @@ class Run:
                 with open(initrd, "r+b") as f:
                     f.truncate(size)
                     f.seek(size)
-                    f.write(rootfs.boot_archive(number))
+                    f.write(rootfs.boot_archive(boot))
                 line = server.command(
                     self.scenario, self.image, initrd, self.obj, boot=number,
                     folder=self.folder, backing=self.backing())

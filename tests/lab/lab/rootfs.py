@@ -274,10 +274,11 @@ def scenario_archive(files):
     return cpio.finish()
 
 
-def boot_archive(number):
-    """Which boot this is.  Not among the kernel's parameters: they stir its
-    random numbers, and equal boots would not be equal."""
-    return scenario_archive({"lab/boot": str(number).encode()})
+def boot_archive(boot):
+    """The script that runs at this boot.  Boots with the same script have the
+    same memory, to the byte: no number is among the kernel's parameters, which
+    stir its random numbers, or in a file's name."""
+    return scenario_archive({"lab/boot.sh": boot.script.encode()})
 
 
 def pad(data):
