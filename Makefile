@@ -43,8 +43,9 @@ check: prepare
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	    tests/run-suites --obj $(ASAN) sanitize $(ARGS)
 else
-check: prepare
+check: programs
 	@qemu/deps check lab
+	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/lab/run --build
 	@tests/run-suites --obj $(OBJ) check $(ARGS)
 endif
 
