@@ -154,6 +154,12 @@ def profile(tree: Path) -> list[str]:
             and (ln[0] != "?" or f" {ln[1:]}) " in known)]
 
 
+def free_of_paths(tree: Path) -> list[str]:
+    """So that assertions name files of the tree, not of this machine, and a
+    binary is the same wherever it is built."""
+    return [f"--extra-cflags=-fmacro-prefix-map={tree}/="]
+
+
 def read_stamp(obj: Path) -> dict[str, Any]:
     """How `obj` was configured; empty if it was not, or not to its end."""
     try:
@@ -166,7 +172,7 @@ def read_stamp(obj: Path) -> dict[str, Any]:
 def qemu_configure(tree: Path, obj: Path, rest: list[str], identity: str) \
         -> bool:
     """Run QEMU's configure unless it ran with the same options."""
-    args = profile(tree) + rest
+    args = profile(tree) + free_of_paths(tree) + rest
     stamp = read_stamp(obj)
     if stamp.get("args") == args and stamp.get("identity") == identity:
         return False

@@ -60,10 +60,11 @@ def locked():
 # Parts
 
 def stripped(binary):
-    """The program without debugging information: a fifth of the size."""
+    """The program without debugging information, a fifth of the size, and
+    without its build id, which is of the debugging information, too."""
     target = BUILD / "bin" / binary.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    run("strip", "-o", target, binary)
+    run("strip", "-R", ".note.gnu.build-id", "-o", target, binary)
     return target
 
 
