@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tables in Markdown, a plot, and summary.json."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -129,9 +130,9 @@ def published_table(table):
         line("left of it, compiler, 10 % DRAM", "under 20 %", left,
              workload="compile", share=10),
         ["energy", "about 50 % less", "modelled; above, against all-DRAM",
-         *[NONE] * 2],
+         *[NONE] * len(cells_.POLICIES)],
         ["slowdown", "7 to 17 %", "the lab has no time of its own",
-         *[NONE] * 2]])
+         *[NONE] * len(cells_.POLICIES)]])
 
 
 def block(table, oracles, goals):
@@ -155,7 +156,7 @@ def write_block(document, text):
 
 
 def plot_rows(table, oracles):
-    """(label, cmq, write-heat, oracle) in percent of unmanaged, where all
+    """(label, a value per policy, oracle) in percent of unmanaged, where all
     of them are known."""
     for base, said in oracles.items():
         left = [table.get(base.sibling(p), {}).get("left")
@@ -166,8 +167,18 @@ def plot_rows(table, oracles):
                    *(f"{100 * v:.3f}" for v in left))
 
 
+COLOURS = ("#c08020", "#2060b0", "#208050", "#a04080", "#604020")
+ORACLE_COLOUR = "#909090"
+
+
 def plot_script(data, picture):
-    """For gnuplot."""
+    """For gnuplot: column 1 has labels, those behind it a bar each."""
+    colours = [*itertools.islice(itertools.cycle(COLOURS),
+                                 len(cells_.POLICIES)), ORACLE_COLOUR]
+    bars = ", ".join(
+        f'"{data}" using {column}:xtic(1) linecolor "{colour}" title "{name}"'
+        for column, (name, colour) in enumerate(
+            zip((*cells_.POLICIES, "oracle"), colours), start=2))
     return f"""
 set terminal pngcairo size 900,420 font "sans,11"
 set output "{picture}"
@@ -186,9 +197,7 @@ set tics nomirror out
 set key outside top center horizontal
 set arrow from graph 0, first 100 to graph 1, first 100 nohead \\
     dashtype 2 linecolor "#666666"
-plot "{data}" using 2:xtic(1) linecolor "#c08020" title "cmq", \\
-    "" using 3 linecolor "#2060b0" title "write-heat", \\
-    "" using 4 linecolor "#909090" title "oracle"
+plot {bars}
 """
 
 

@@ -23,7 +23,7 @@ OPERATORS = {
 FUNCTIONS = {"abs": abs, "min": min, "max": max, "sum": sum, "len": len,
              "round": round, "any": any, "all": all, "int": int,
              "float": float, "str": str, "sorted": sorted,
-             "values": lambda table: list(table.values()),
+             "values": lambda table: list(dict(table).values()),
              "keys": lambda table: list(table)}
 
 
@@ -88,7 +88,7 @@ class Check:
         """JSON's keys have dashes, and phases may be keyed by number."""
         if isinstance(container, dict):
             for name in (key, str(key), str(key).replace("_", "-")):
-                if name in container:
+                if isinstance(name, (str, int)) and name in container:
                     return container[name]
             raise self._wrong(f"there is no {ast.unparse(node)}; there are "
                               f"{', '.join(map(str, container)) or 'none'}")
@@ -103,7 +103,7 @@ class Check:
             raise self._wrong(f"{type(op).__name__} is not allowed here")
         try:
             return function(*values)
-        except (TypeError, ZeroDivisionError) as e:
+        except (TypeError, ArithmeticError) as e:
             raise self._wrong(str(e)) from e
 
     def _binop(self, node):
@@ -142,7 +142,7 @@ class Check:
                               f" there are {', '.join(FUNCTIONS)}")
         try:
             return FUNCTIONS[name](*map(self._value, node.args))
-        except (TypeError, ValueError) as e:
+        except (TypeError, ValueError, ArithmeticError) as e:
             raise self._wrong(str(e)) from e
 
 

@@ -34,7 +34,7 @@ class Hardware:
     def __init__(self, server):
         self.server = server
         reserved = sum(server.reserved.values()) * MiB
-        self.low = LOW_RESERVED + reserved + LOW_REST <= LOW_MAX and \
+        self.low = LOW_RESERVED + reserved + LOW_REST < LOW_MAX and \
             server.memory * MiB + reserved < LOW_MAX
         own = server.memory * MiB
         if not self.low and reserved:

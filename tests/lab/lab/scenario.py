@@ -6,7 +6,6 @@ import difflib
 import pathlib
 import re
 import tomllib
-from typing import Any
 
 from . import LAB, LabError
 
@@ -42,7 +41,7 @@ class Server:
 @dataclasses.dataclass
 class Meter:
     """The plugin's arguments; see docs/meter.md."""
-    ranges: Any = None      # list of names, or table; None: all that have one
+    ranges: object = None   # list of names, or table; None: all that have one
     llc: str = ""
     l1: str = ""
     l2: str = ""

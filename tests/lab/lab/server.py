@@ -142,8 +142,12 @@ class Boot:
             lines.append(line)
             return
         self._file = None
-        data = base64.b64decode("".join(lines))
-        (self.folder / f"{name}").write_bytes(data)
+        try:
+            data = base64.b64decode("".join(lines))
+        except ValueError as e:
+            self.failure = self.failure or f"file {name}: {e}"
+            return
+        (self.folder / name).write_bytes(data)
 
 
 class Listener:

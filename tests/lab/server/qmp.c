@@ -79,7 +79,7 @@ static const char *child(const char *p, const char *key, size_t len)
     bool object = *p == '{';
     unsigned long index = strtoul(key, NULL, 10);
 
-    if (!object && *p != '[') {
+    if (!object && (*p != '[' || strspn(key, "0123456789") != len)) {
         return NULL;
     }
     p = skip_space(p + 1);
@@ -98,7 +98,7 @@ static const char *child(const char *p, const char *key, size_t len)
             p = skip_space(p);
         }
         if (found) {
-            return p;
+            return *p ? p : NULL;
         }
         p = skip_space(skip_value(p));
         if (*p == ',') {

@@ -73,8 +73,6 @@ class Layout(unittest.TestCase):
                 self.assertGreaterEqual(start, KERNEL_END)
                 self.assertTrue(end <= low - INITRD or start >= low)
 
-    # RAM of just 0xb0000000 bytes is split at 2 GiB.
-    @unittest.expectedFailure
     def test_the_last_that_is_low(self):
         hardware = Hardware(server(memory=512, reserved={"a": 2048}))
         for span in spans(hardware, "reserved"):

@@ -117,8 +117,6 @@ class Hear(Folder):
         self.assertFalse(boot.ended)
         self.assertFalse((self.folder / "a").exists())
 
-    # It is raised, and ends the whole run.
-    @unittest.expectedFailure
     def test_file_with_a_lost_character(self):
         boot = self.hear("file a", "YWI", ".", "end")
         self.assertIn("file a", boot.failure)

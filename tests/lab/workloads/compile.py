@@ -7,12 +7,17 @@ first   C files compiled before them, in phase 1
 jobs    compilers at once
 """
 
+import os
+import pathlib
+
 from . import guest, packages, programs, tree
 
 memory = 256
 params = {"files": 45, "first": 3, "jobs": 2}
 
-SOURCES = guest.ROOT / "build/10.0/tree/subprojects"
+OBJ = pathlib.Path(os.environ.get("HYBRIDMEM_OBJ") or
+                   guest.ROOT / "build/10.0/obj")
+SOURCES = OBJ.parent / "tree/subprojects"
 FOLDERS = ("berkeley-softfloat-3", "berkeley-testfloat-3")
 MAKE = "make -s -C /src/berkeley-testfloat-3/build/Linux-x86_64-GCC"
 
