@@ -1,26 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""RAMinate's model of energy (SoCC 2016), from counts of memory traffic.
+"""Modelled energy from counts of memory traffic: RAMinate's formulas, with
+the models of hw/hybridmem/device-models.toml (docs/models.md)."""
 
-    dram   E0 * (read + written) + idle power * time
-    nvm    E0 * read + E1 * written, E1 = 10, 100 or 1000 times E0
+import functools
+import pathlib
+import sys
 
-The figures are those of the paper: 1 W per 4 GB/s, 0.06 W per GB idle.
-"""
+from .results import LINE
 
-E0 = 0.25e-9                    # J per byte
-IDLE = 0.06e-9                  # W per byte of DRAM
-RATIOS = (10, 100, 1000)        # E1 / E0
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
+
+import hybridmem_models                             # noqa: E402
+
+# E1 / E0 of RAMinate, and what the model of STT-MRAM calls them.
+RATIOS = {10: "low", 100: "typical", 1000: "high"}
+
+
+@functools.cache
+def models():
+    """{name: model}"""
+    return hybridmem_models.load()
+
+
+def joules(model, traffic, size, seconds):
+    """A Range.  `traffic` is (read, written), in bytes, as is `size`."""
+    counts = {"fills": traffic[0] / LINE, "writebacks": traffic[1] / LINE,
+              "bytes": size}
+    return hybridmem_models.account(counts, models()[model],
+                                    seconds)["energy-j"]
 
 
 def raminate(traffic, dram_bytes, seconds, ratio):
-    """Joules.  `traffic` is {"dram": (read, written), "nvm": (...)}, bytes."""
-    dram, nvm = traffic["dram"], traffic["nvm"]
-    return E0 * sum(dram) + IDLE * dram_bytes * seconds + \
-        E0 * nvm[0] + ratio * E0 * nvm[1]
+    """Joules.  `traffic` is {"dram": (read, written), "nvm": (...)}, bytes;
+    STT-MRAM idles for nothing."""
+    return joules("dram", traffic["dram"], dram_bytes, seconds).typical + \
+        getattr(joules("stt-mram", traffic["nvm"], 0, seconds),
+                RATIOS[ratio])
 
 
 def all_dram(traffic, guest_bytes, seconds):
     """Joules of a machine whose RAM is all DRAM, for the same traffic."""
     together = tuple(sum(tier) for tier in zip(*traffic.values()))
-    return raminate({"dram": together, "nvm": (0, 0)}, guest_bytes, seconds,
-                    1)
+    return joules("dram", together, guest_bytes, seconds).typical
