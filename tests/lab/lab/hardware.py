@@ -108,8 +108,7 @@ class Hardware:
     def options(self, backing=None):
         """QEMU's options; nvdimms and disks are files in `backing`, which
         outlive the process (`backing` makes them), or anonymous memory."""
-        # No HPET: with one, the clock of an exact run was seen to crawl, at a
-        # hundredth of its speed, from some moment on.  Nobody needs it.
+        # No HPET: a timer less to emulate, and nobody needs it.
         machine = "q35,nvdimm=on,usb=off,sata=off,smbus=off,hpet=off"
         memory = f"{self.total // MiB}M"
         if self.server.nvdimm:
