@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes everywhere evenly: random cache lines of three quarters of RAM.
+"""Writes everywhere evenly: random cache lines of five eighths of RAM.
 
 ops     writes (of `lines` cache lines each), times `work` percent
 first   writes before them, in phase 1
@@ -9,7 +9,7 @@ buffer  MiB
 from . import program
 
 memory = 256
-params = {"ops": 8000000, "first": 800000, "buffer": 192, "lines": 1,
+params = {"ops": 8000000, "first": 800000, "buffer": 160, "lines": 1,
           "seed": 1}
 
 setup = "writer fill /tmp/buffer $buffer"
