@@ -360,6 +360,9 @@ static void list_order(RankedList *l, size_t from, size_t want)
 {
     size_t n = l->n - from;
 
+    if (n == 0) {
+        return;
+    }
     select_least(l->item + from, n, want);
     qsort(l->item + from, MIN(want, n), sizeof(uint64_t), by_value);
 }
