@@ -41,10 +41,10 @@ def say(text):
 
 
 @contextlib.contextmanager
-def locked():
-    """One builder at a time in build/guest; others wait for its result."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with open(BUILD / "lock", "w", encoding="ascii") as lock:
+def locked(folder=BUILD):
+    """One builder at a time in a folder; others wait for its result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -142,11 +142,11 @@ class Payload:
             self.scratch.cleanup()
 
     def lost(self):
-        """Whether the host's KVM lets the payload get nowhere: it says
-        nothing for seconds while its vCPU spends its time in the kernel.
+        """Whether the host's KVM lets the payload get nowhere: it has found
+        no difference, and says nothing for seconds while its vCPU spends its time in the kernel.
         (One that QEMU holds sleeps.)"""
         try:
-            if not self.qmp("query-status")["running"]:
+            if "!" in self.said() or not self.qmp("query-status")["running"]:
                 return False
             thread = self.qmp("query-cpus-fast")[0]["thread-id"]
             said = self.said()

@@ -47,6 +47,7 @@ class Hardware:
         self.total = sum(self.node_sizes)
         self.ranges = {}
         self._place_reserved()
+        self._check_reserved()
         self._place_nodes()
         self._place_nvdimms()
 
@@ -58,6 +59,19 @@ class Hardware:
         for name, size in self.server.reserved.items():
             self.ranges[name] = Range(at, size * MiB, "reserved")
             at += size * MiB
+
+    def _check_reserved(self):
+        """All in the first node, which got memory for them."""
+        for name, r in self.ranges.items():
+            end = r.start + r.size
+            if r.start >= 4 * GiB:
+                end -= 4 * GiB - self._low()
+            if end > self.node_sizes[0]:
+                more = -(-(end - self.node_sizes[0]) // MiB)
+                raise LabError(f"server.reserved: '{name}' would lie in the "
+                               "second NUMA node; give the first "
+                               f"[[server.node]] {more} MiB more, or reserve "
+                               "less")
 
     def _place_nodes(self):
         """Nodes lie in RAM one after the other; the first also holds what is

@@ -4,7 +4,6 @@ with its libraries and firmware, and tests/lab/server; kept under build/lab,
 made again when an input changes."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import shlex
 from typing import NamedTuple
 
 import guest
-from guest.image import Cpio, busybox, contents, kernel, run
+from guest.image import Cpio, busybox, contents, kernel, locked, run
 
 from . import BUILD, LAB, LabError, images
 from .hardware import Hardware
@@ -47,14 +46,6 @@ class Image(NamedTuple):
     kernel: pathlib.Path
     initrd: pathlib.Path
     facts: dict             # what went in: versions and hashes
-
-
-@contextlib.contextmanager
-def locked():
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with open(BUILD / "lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 # Parts
@@ -199,7 +190,7 @@ def versions(obj):
 
 def server_image(obj, tell=guest.say):
     """The server's Image, made if it is not there or out of date."""
-    with locked():
+    with locked(BUILD):
         key = inputs(obj)
         initrd = BUILD / "server.cpio"
         facts = BUILD / "server.json"
