@@ -9,8 +9,8 @@
  * costs min_gain page writes for each page that is copied into nvm (of D, and
  * of the third block of a homing cycle).  A move is wanted if
  *
- *     (F(P) - F(D)) * pages_per_block * windows * min(1.5 * kept, 1)
- *         >= max(min_gain * pages_per_block * copies, 2)
+ *     (F(P) - F(D)) * pages_per_block * windows * kept
+ *         >= max(min_gain * pages_per_block * copies, 1.3)
  *
  * where the errors of both are taken off the difference.  `kept' is what
  * became of promises: a sample of the moves made is watched for some windows,
@@ -19,7 +19,7 @@
  * that a guest that has changed gets another trial.
  *
  * A block that has moved is not sampled in the next window or two, and looks
- * as if it were not written; so it is not demoted in the first two to four.
+ * as if it were not written; so it is not demoted in the first four to eight.
  *
  * Work.  Candidates are found among the blocks written in the window.
  * Victims are found by a clock hand over the dram frames, which looks at
@@ -48,7 +48,7 @@
 #define LOOK_MIN 4096
 
 /* Page writes that a move must save at least. */
-#define PROOF 2.0
+#define PROOF 1.3
 
 /* So many errors may be chance: the extremes of many buckets are taken. */
 #define CHANCE 3
@@ -57,8 +57,6 @@
 #define WATCHED 256
 #define WATCHED_MIN 16
 #define TRIAL_WINDOWS 8
-/* Two thirds of a promise are as good as all of it: hot sets do change. */
-#define LENIENCE 1.5
 /* What `kept' recovers of its lack in a window; where it ends. */
 #define RECOVERY 0.005
 #define KEPT_MIN 0.05
@@ -68,7 +66,7 @@
 #define RESTING 1024            /* remembered; power of two */
 
 /* Promoted blocks stay for at least so many windows, at most twice that. */
-#define SHIELD_WINDOWS 2
+#define SHIELD_WINDOWS 4
 
 /*
  * Blocks with what they are ranked by, as one number: the order's key in the
@@ -136,7 +134,7 @@ static double part_needed(const HmWriteHeat *w, unsigned copies)
     double pages = hm_heat_pages_per_block(w->parent.heat);
     double cost = MAX(w->parent.params.min_gain * pages * copies, PROOF);
 
-    return cost / pages / (w->horizon * MIN(w->kept * LENIENCE, 1));
+    return cost / pages / (w->horizon * w->kept);
 }
 
 static HmExpected expected(const HmWriteHeat *w, uint32_t block)
