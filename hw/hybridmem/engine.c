@@ -235,12 +235,12 @@ static void tell_policy(Hybridmem *hm, const HmMove *mv, HmMoveResult r)
 }
 
 static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
-                      bool planned, HmMoveResult why,
+                      HmCause cause, HmMoveResult why,
                       uint64_t results[HM_MOVE__MAX])
 {
     size_t i;
 
-    for (i = 0; planned && i < n; i++) {
+    for (i = 0; cause == HM_CAUSE_POLICY && i < n; i++) {
         tell_policy(hm, &moves[i], why);
     }
     results[why] += n;
@@ -306,55 +306,82 @@ static bool params_have_changed(Hybridmem *hm)
 
 static bool wait_until(Hybridmem *hm, int64_t until_ns);
 
+/* False if the engine is to end. */
+static bool run_batch(Hybridmem *hm, HmBatch *b)
+{
+    hm->batch = b;
+    if (hm->mover->holds_guest) {
+        return call_main(hm, hm->mover->carry_out);
+    }
+    if (!call_main(hm, main_check)) {
+        return false;
+    }
+    if (hm->inhibitors) {
+        b->inhibited = true;
+    } else {
+        hm->mover->carry_out(hm);
+    }
+    return true;
+}
+
+/* Waits for the budget, if it is used up.  False if it does not come. */
+static bool afford(Hybridmem *hm, const HybridmemParameters *p,
+                   int64_t until_ns)
+{
+    refill(hm, p);
+    while (!affordable(hm, p)) {
+        if (now_ns() >= until_ns ||
+            !wait_until(hm, MIN(until_ns, now_ns() + REFILL_NS)) ||
+            params_have_changed(hm)) {
+            return false;
+        }
+        refill(hm, p);
+    }
+    return true;
+}
+
 /*
- * Carries out @moves, as far as the budget allows before @until_ns.
- * @planned: by the policy, which is told of each; else by a command, and
- * without a budget.  Adds up what became of them in @results.  A command
+ * Carries out @moves, as far as the budget allows before @until_ns; a
+ * command has none.  Adds up what became of them in @results.  A command
  * without moves holds the guest once, so that it can be measured.
  */
 static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
-                      bool planned, int64_t until_ns,
+                      HmCause cause, int64_t until_ns,
                       uint64_t results[HM_MOVE__MAX])
 {
     size_t i = 0, k;
-    bool hold_once = !planned && !n;
+    bool budget = cause != HM_CAUSE_COMMAND;
+    bool hold_once = !budget && !n;
 
     qemu_mutex_lock(&hm->lock);
-    hm->stats.planned += n;
+    hm->stats.planned += cause == HM_CAUSE_SETTLE ? 0 : n;
     qemu_mutex_unlock(&hm->lock);
     while (i < n || hold_once) {
         HybridmemParameters p = parameters(hm);
         g_autofree HmMoveResult *each = NULL;
-        HmBatch b = { .moves = moves + i, .any_tier = !planned };
+        HmBatch b = { .moves = moves + i, .cause = cause };
 
-        if (planned && params_have_changed(hm)) {
-            skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
+        if (budget && params_have_changed(hm)) {
+            skip_rest(hm, moves + i, n - i, cause, HM_MOVE_STALE, results);
             return;
         }
-        refill(hm, &p);
-        if (planned && !affordable(hm, &p)) {
-            if (now_ns() >= until_ns ||
-                !wait_until(hm, MIN(until_ns, now_ns() + REFILL_NS))) {
-                skip_rest(hm, moves + i, n - i, planned, HM_MOVE_BUDGET,
-                          results);
-                return;
-            }
-            continue;
+        if (budget && !afford(hm, &p, until_ns)) {
+            skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
+            return;
         }
-        b.n = planned ? batch_size(hm, &p, n - i) : MIN(n - i, BATCH_MAX);
+        b.n = budget ? batch_size(hm, &p, n - i) : MIN(n - i, BATCH_MAX);
         b.limit_ns = p.max_stop * 1000ULL;
         b.each = each = g_new(HmMoveResult, b.n);
-        hm->batch = &b;
         hold_once = false;
-        if (!call_main(hm, hm_relocate) || b.inhibited) {
-            skip_rest(hm, moves + i, n - i, planned, HM_MOVE_STALE, results);
+        if (!run_batch(hm, &b) || b.inhibited) {
+            skip_rest(hm, moves + i, n - i, cause, HM_MOVE_STALE, results);
             return;
         }
-        if (planned) {
+        if (budget) {
             spend(hm, &p, &b);
         }
         for (k = 0; k < b.taken; k++) {
-            if (planned) {
+            if (cause == HM_CAUSE_POLICY) {
                 tell_policy(hm, &moves[i + k], b.each[k]);
             }
             results[b.each[k]]++;
@@ -379,27 +406,72 @@ static void plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
                                uint64_t results[HM_MOVE__MAX])
 {
     hm->planning = true;
-    carry_out(hm, hm->plan, make_plan(hm), true, until_ns, results);
+    carry_out(hm, hm->plan, make_plan(hm), HM_CAUSE_POLICY, until_ns,
+              results);
     hm->planning = false;
+}
+
+static void settle(Hybridmem *hm, int64_t until_ns)
+{
+    uint64_t results[HM_MOVE__MAX] = { };
+    size_t n;
+
+    if (!hm->mover->settle) {
+        return;
+    }
+    hm->planning = true;
+    n = hm->mover->settle(hm, hm->plan, HM_ENGINE_PLAN_MAX);
+    carry_out(hm, hm->plan, n, HM_CAUSE_SETTLE, until_ns, results);
+    hm->planning = false;
+}
+
+static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
+{
+    HmPolicyParams pp = hm_params_for_policy(p, hm->map_limit);
+
+    return hm_policy_new(hm_policy_find(HybridmemPolicy_str(p->policy)),
+                         hm->frames, hm->heat, &pp);
+}
+
+/* Heat stays; what the policy has learnt is lost, for it counts by frame. */
+static void change_quota(Hybridmem *hm, uint64_t fast_size)
+{
+    HybridmemParameters p = parameters(hm);
+
+    hm_policy_free(hm->policy);
+    hm->mover->set_quota(hm, fast_size);
+    hm->policy = new_policy(hm, &p);
 }
 
 /* A request that needs the main loop; heat is served on the way. */
 static void serve(Hybridmem *hm, HmRequest *rq)
 {
-    if (rq->kind == HM_REQUEST_SWAP) {
-        carry_out(hm, rq->moves, rq->n_moves, false, 0, rq->results);
-    } else {
+    switch (rq->kind) {
+    case HM_REQUEST_SWAP:
+        carry_out(hm, rq->moves, rq->n_moves, HM_CAUSE_COMMAND, 0,
+                  rq->results);
+        break;
+    case HM_REQUEST_REBALANCE:
         plan_and_carry_out(hm, now_ns() + REBALANCE_NS, rq->results);
+        break;
+    case HM_REQUEST_QUOTA:
+        change_quota(hm, rq->fast_size);
+        break;
+    default:
+        g_assert_not_reached();
     }
 }
 
-/* Lock held.  There is one plan at a time: a rebalance waits its turn. */
+/*
+ * Lock held.  There is one plan at a time: a rebalance waits its turn, and
+ * so does what makes a plan void.
+ */
 static HmRequest *next_request(Hybridmem *hm)
 {
     HmRequest *rq;
 
     QSIMPLEQ_FOREACH(rq, &hm->requests, next) {
-        if (rq->kind != HM_REQUEST_REBALANCE || !hm->planning) {
+        if (rq->kind == HM_REQUEST_SWAP || !hm->planning) {
             break;
         }
     }
@@ -491,6 +563,9 @@ static void digest(Hybridmem *hm)
     bitmap_zero(hm->dirty, hm->pages);
     hm->sampler->ops->collect(hm->sampler, hm->dirty);
     drop_echo(hm);
+    if (hm->mover->window) {
+        hm->mover->window(hm, elapsed_ms);
+    }
     hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, hm->dirty, elapsed_ms);
@@ -547,8 +622,11 @@ static void one_interval(Hybridmem *hm)
         return;
     }
     hm->log_is_on = whole;
-    plan_and_carry_out(hm, whole ? now_ns() + p.interval * 1000000LL : end,
-                       results);
+    if (whole) {
+        end = now_ns() + p.interval * 1000000LL;
+    }
+    settle(hm, end);
+    plan_and_carry_out(hm, end, results);
     if (!whole) {
         spend_until(hm, end);
     }
@@ -557,7 +635,6 @@ static void one_interval(Hybridmem *hm)
 static void apply_params(Hybridmem *hm)
 {
     HybridmemParameters p;
-    const HmPolicyOps *ops;
     HmPolicyParams pp;
 
     qemu_mutex_lock(&hm->lock);
@@ -566,11 +643,10 @@ static void apply_params(Hybridmem *hm)
     qemu_mutex_unlock(&hm->lock);
 
     pp = hm_params_for_policy(&p, hm->map_limit);
-    ops = hm_policy_find(HybridmemPolicy_str(p.policy));
     hm_heat_set_half_life(hm->heat, p.half_life);
-    if (hm->policy->ops != ops) {
+    if (hm->policy->ops != hm_policy_find(HybridmemPolicy_str(p.policy))) {
         hm_policy_free(hm->policy);
-        hm->policy = hm_policy_new(ops, hm->frames, hm->heat, &pp);
+        hm->policy = new_policy(hm, &p);
     } else {
         hm_policy_set_params(hm->policy, &pp);
     }
@@ -608,8 +684,14 @@ void hm_engine_start_thread(Hybridmem *hm)
      */
     hm->call_bh = aio_bh_new(iohandler_get_aio_context(), call_bh, hm);
     hm->finish_bh = aio_bh_new(qemu_get_aio_context(), finish_bh, hm);
-    qemu_thread_create(&hm->thread, "hybridmem", engine_thread, hm,
-                       QEMU_THREAD_JOINABLE);
+    if (hm->thread_context) {
+        thread_context_create_thread(hm->thread_context, &hm->thread,
+                                     "hybridmem", engine_thread, hm,
+                                     QEMU_THREAD_JOINABLE);
+    } else {
+        qemu_thread_create(&hm->thread, "hybridmem", engine_thread, hm,
+                           QEMU_THREAD_JOINABLE);
+    }
 }
 
 void hm_engine_stop_thread(Hybridmem *hm)

@@ -134,3 +134,22 @@ bool hybridmem_vhost_in_use(void)
 {
     return vhost_devices && g_hash_table_size(vhost_devices) > 0;
 }
+
+static void is_backend_of(Hybridmem *hm, void *opaque)
+{
+    MemoryRegion **mr = opaque;
+
+    if (hm->backend && &hm->backend->mr == *mr) {
+        *mr = NULL;
+    }
+}
+
+/*
+ * vhost takes no RAM that logs for a client it does not know, for fear of
+ * writes that are not logged.  For us they are writes that do not count.
+ */
+uint8_t hybridmem_vhost_dirty_mask(MemoryRegion *mr)
+{
+    hm_engine_foreach(is_backend_of, &mr);
+    return mr ? 0 : 1 << DIRTY_MEMORY_VGA;
+}

@@ -6,9 +6,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-builtin-visit.h"
 #include "qapi/visitor.h"
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "qemu/madvise.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qom/object_interfaces.h"
@@ -20,164 +18,18 @@
 #include "system/runstate.h"
 #include "system/system.h"
 
-#define MAX_MAP_COUNT "/proc/sys/vm/max_map_count"
-#define MAX_MAP_COUNT_DEFAULT 65530
-/* Well below where block numbers of 32 bits would wrap. */
-#define MAX_BLOCKS (1ULL << 31)
-
-/* A container's share of the kernel's limit, less an eighth for others. */
-static uint64_t find_map_limit(void)
-{
-    g_autofree char *text = NULL;
-    uint64_t max = MAX_MAP_COUNT_DEFAULT;
-
-    if (g_file_get_contents(MAX_MAP_COUNT, &text, NULL, NULL)) {
-        qemu_strtou64(g_strstrip(text), NULL, 10, &max);
-    }
-    return (max - max / 8) / hm_container_count();
-}
-
-/* Bytes of dram; and what all offsets and sizes are multiples of. */
-static uint64_t survey(HmContainer *c, uint64_t *granule, uint64_t *align,
-                       bool *mergeable)
-{
-    uint64_t dram = 0;
-    unsigned i;
-
-    *granule = 1ULL << 63;
-    *align = qemu_target_page_size();
-    *mergeable = true;
-    for (i = 0; i < hm_container_n_children(c); i++) {
-        const HmChild *o = hm_container_child(c, i);
-        uint64_t both = o->offset | o->size;
-
-        dram += o->tier == HM_TIER_DRAM ? o->size : 0;
-        *granule = MIN(*granule, both & -both);
-        *align = MAX(*align, o->align);
-        *mergeable &= o->mergeable;
-    }
-    return dram;
-}
-
-static uint64_t worst_mappings(HmContainer *c, uint64_t dram, bool mergeable,
-                               uint64_t block_size)
-{
-    return mergeable ? hm_frames_worst_mappings(dram / block_size) :
-           hm_container_size(c) / block_size;
-}
-
-static bool choose_block_size(Hybridmem *hm, Error **errp)
-{
-    HmContainer *c = hm->container;
-    uint64_t granule, align, dram;
-    bool mergeable;
-
-    dram = survey(c, &granule, &align, &mergeable);
-    if (hm->block_size) {
-        if (!is_power_of_2(hm->block_size) || hm->block_size < align ||
-            hm->block_size > granule) {
-            error_setg(errp, "block-size=%" PRIu64 " of '%s' must be a power"
-                       " of two from %" PRIu64 " (the largest page size of"
-                       " the tiers) to %" PRIu64 " (which divides the offset"
-                       " and size of every child of '%s')", hm->block_size,
-                       hm->id, align, granule, hm->memdev);
-            return false;
-        }
-    } else {
-        hm->block_size = align;
-        while (worst_mappings(c, dram, mergeable, hm->block_size) >
-               hm->map_limit && hm->block_size * 2 <= granule) {
-            hm->block_size *= 2;
-        }
-        if (hm->block_size > granule) {
-            error_setg(errp, "offsets and sizes of the children of '%s' must"
-                       " be multiples of %" PRIu64 ", the largest page size"
-                       " of the tiers", hm->memdev, align);
-            return false;
-        }
-    }
-    if (worst_mappings(c, dram, mergeable, hm->block_size) > hm->map_limit) {
-        warn_report("hybridmem '%s': with block-size=%" PRIu64 " guest RAM"
-                    " may need more than %" PRIu64 " mappings, and moves"
-                    " will be skipped then; raise vm.max_map_count or"
-                    " block-size", hm->id, hm->block_size, hm->map_limit);
-    }
-    if (hm_container_size(c) / hm->block_size > MAX_BLOCKS) {
-        error_setg(errp, "'%s' is too large for block-size=%" PRIu64,
-                   hm->memdev, hm->block_size);
-        return false;
-    }
-    return true;
-}
-
-/* An earlier engine has left blocks out of their places. */
-static bool inherit_block_size(Hybridmem *hm, Error **errp)
-{
-    HmContainer *c = hm->container;
-
-    if (!c->frames) {
-        return true;
-    }
-    if (hm->block_size && hm->block_size != c->frames_block_size) {
-        error_setg(errp, "block-size=%" PRIu64 " of '%s' is not possible: an"
-                   " earlier engine has laid out '%s' in blocks of %" PRIu64,
-                   hm->block_size, hm->id, hm->memdev, c->frames_block_size);
-        return false;
-    }
-    hm->block_size = c->frames_block_size;
-    return true;
-}
-
-static void make_placement(Hybridmem *hm)
-{
-    unsigned i, n = hm_container_n_children(hm->container);
-    g_autofree HmExtent *ext = g_new0(HmExtent, n);
-    g_autofree HmRemapFile *files = g_new0(HmRemapFile, n);
-
-    for (i = 0; i < n; i++) {
-        const HmChild *o = hm_container_child(hm->container, i);
-
-        ext[i] = (HmExtent) {
-            .first = o->offset / hm->block_size,
-            .blocks = o->size / hm->block_size,
-            .tier = o->tier,
-            .mergeable = o->mergeable,
-        };
-        files[i] = (HmRemapFile) {
-            .fd = o->fd,
-            .fd_offset = o->fd_offset,
-            .map_flags = o->map_flags,
-            .pmem = o->pmem,
-        };
-        hm->tier_pmem[o->tier] |= o->pmem;
-    }
-    hm->frames = hm->container->frames ?: hm_frames_new(ext, n);
-    hm->container->frames = NULL;
-    hm_remap_init(&hm->remap, &hm_remap_system_ops, hm->container->host,
-                  hm->block_size, files, n,
-                  hm->container->parent_obj.dump ? -1 : QEMU_MADV_DONTDUMP);
-}
-
 static void make_core(Hybridmem *hm)
 {
     HmPolicyParams pp = hm_params_for_policy(&hm->params, hm->map_limit);
-    uint64_t size = hm_container_size(hm->container);
 
-    hm->page_size = qemu_target_page_size();
-    hm->pages = size / hm->page_size;
-    hm->pages_per_block = hm->block_size / hm->page_size;
-    make_placement(hm);
     hm->heat = hm_heat_new(hm->pages, hm->pages_per_block,
                            hm->params.half_life);
     hm->policy = hm_policy_new(
         hm_policy_find(HybridmemPolicy_str(hm->params.policy)),
         hm->frames, hm->heat, &pp);
-    hm->sampler = hm_sampler_dirty_ops.create(hm_container_mr(hm->container));
+    hm->sampler = hm_sampler_dirty_ops.create(&hm->backend->mr);
     hm->dirty = bitmap_new(hm->pages);
-    hm->just_moved = g_array_new(false, false, sizeof(uint32_t));
-    hm->demoted = g_hash_table_new(NULL, NULL);
     hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);
-    hm->mappings = hm_frames_mappings(hm->frames);
     hm->core_bytes = hm_frames_bytes(hm->frames) + hm_heat_bytes(hm->heat) +
                      hm_policy_bytes(hm->policy);
 }
@@ -185,43 +37,28 @@ static void make_core(Hybridmem *hm)
 static void free_core(Hybridmem *hm)
 {
     g_free(hm->plan);
-    g_hash_table_destroy(hm->demoted);
-    g_array_free(hm->just_moved, true);
     g_free(hm->dirty);
     hm->sampler->ops->destroy(hm->sampler);
     hm_policy_free(hm->policy);
     hm_heat_free(hm->heat);
-    hm_remap_destroy(&hm->remap);
-}
-
-/* Blocks stay where they are; the container remembers it for the next. */
-static void leave_placement(Hybridmem *hm)
-{
-    hm->container->frames = hm->frames;
-    hm->container->frames_block_size = hm->block_size;
-    hm->frames = NULL;
 }
 
 static bool engine_start(Hybridmem *hm, Error **errp)
 {
-    if (!hm_container_check(hm->container, errp)) {
+    hm->page_size = qemu_target_page_size();
+    hm->pages = hm->backend->size / hm->page_size;
+    if (!hm->mover->attach(hm, errp)) {
         return false;
     }
-    hm->map_limit = find_map_limit();
-    if (!inherit_block_size(hm, errp)) {
-        return false;
-    }
-    if (!choose_block_size(hm, errp)) {
-        return false;
-    }
+    hm->pages_per_block = hm->block_size / hm->page_size;
     make_core(hm);
-    hm->may_nest = hm_guest_may_nest_unseen();
+    hm->may_nest = hm->mover->holds_guest && hm_guest_may_nest_unseen();
     hm->started = true;
     hm_engine_start_thread(hm);
     return true;
 }
 
-static HmContainer *find_container(Hybridmem *hm, Error **errp)
+static HostMemoryBackend *find_backend(Hybridmem *hm, Error **errp)
 {
     bool ambiguous = false;
     Object *o;
@@ -233,41 +70,60 @@ static HmContainer *find_container(Hybridmem *hm, Error **errp)
                    " backend");
         return NULL;
     }
-    if (!object_dynamic_cast(o, TYPE_MEMORY_BACKEND_CONTAINER)) {
-        error_setg(errp, "memdev=%s of '%s' is a %s; only the RAM of a"
-                   " memory-backend-container can be relocated", hm->memdev,
-                   hm->id, object_get_typename(o));
-        return NULL;
+    return MEMORY_BACKEND(o);
+}
+
+static bool choose_mover(Hybridmem *hm, Error **errp)
+{
+    if (hm->mover_option == HYBRIDMEM_MOVER_REMAP && !hm->container) {
+        error_setg(errp, "mover=remap of '%s' is not possible: memdev=%s is a"
+                   " %s, and only the RAM of a memory-backend-container can"
+                   " be mapped anew; use mover=numa", hm->id, hm->memdev,
+                   object_get_typename(OBJECT(hm->backend)));
+        return false;
     }
-    return MEMORY_BACKEND_CONTAINER(o);
+    if (hm->mover_option == HYBRIDMEM_MOVER_NUMA && hm->container) {
+        error_setg(errp, "mover=numa of '%s' is not possible: the children of"
+                   " memory-backend-container '%s' are not NUMA nodes of the"
+                   " host; use an ordinary memory backend, such as"
+                   " memory-backend-ram", hm->id, hm->memdev);
+        return false;
+    }
+    hm->mover = hm->container ? &hm_mover_remap_ops : &hm_mover_numa_ops;
+    return true;
+}
+
+typedef struct Rival {
+    Hybridmem *hm, *found;
+} Rival;
+
+static void find_rival(Hybridmem *other, void *opaque)
+{
+    Rival *r = opaque;
+
+    if (other != r->hm && other->backend == r->hm->backend) {
+        r->found = other;
+    }
 }
 
 static bool engine_attach(Hybridmem *hm, Error **errp)
 {
-    HmContainer *c = find_container(hm, errp);
+    Rival rival = { .hm = hm };
 
-    if (!c) {
+    hm->backend = find_backend(hm, errp);
+    if (!hm->backend) {
         return false;
     }
-    if (c->broken) {
-        error_setg(errp, "'%s' has lost a mapping: start QEMU anew",
-                   hm->memdev);
-        return false;
-    }
-    if (c->engine) {
+    object_ref(OBJECT(hm->backend));
+    hm->container = (HmContainer *)object_dynamic_cast(
+        OBJECT(hm->backend), TYPE_MEMORY_BACKEND_CONTAINER);
+    hm_engine_foreach(find_rival, &rival);
+    if (rival.found) {
         error_setg(errp, "memdev=%s of '%s' has an engine already: '%s'",
-                   hm->memdev, hm->id,
-                   object_get_canonical_path_component(c->engine));
+                   hm->memdev, hm->id, rival.found->id);
         return false;
     }
-    hm->container = c;
-    object_ref(OBJECT(c));
-    if (!engine_start(hm, errp)) {
-        return false;
-    }
-    c->engine = OBJECT(hm);
-    hm->attached = true;
-    return true;
+    return choose_mover(hm, errp) && engine_start(hm, errp);
 }
 
 static void machine_done(Notifier *n, void *unused)
@@ -291,8 +147,8 @@ static void hybridmem_complete(UserCreatable *uc, Error **errp)
 
     hm->id = g_strdup(object_get_canonical_path_component(OBJECT(hm)));
     if (!hm->memdev) {
-        error_setg(errp, "'%s' needs memdev=, the id of a"
-                   " memory-backend-container", hm->id);
+        error_setg(errp, "'%s' needs memdev=, the id of a memory backend",
+                   hm->id);
         return;
     }
     if (replay_mode != REPLAY_MODE_NONE) {
@@ -476,6 +332,105 @@ static void set_block_size(Object *obj, Visitor *v, const char *name,
     HYBRIDMEM(obj)->block_size = value;
 }
 
+static int get_mover(Object *obj, Error **errp)
+{
+    return HYBRIDMEM(obj)->mover_option;
+}
+
+static void set_mover(Object *obj, int value, Error **errp)
+{
+    if (!is_complete(obj, "mover", errp)) {
+        HYBRIDMEM(obj)->mover_option = value;
+    }
+}
+
+static void get_fast_size(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    uint64_t value;
+
+    qemu_mutex_lock(&hm->lock);
+    value = hm->started ? hm->tier_size[HM_TIER_DRAM] : hm->fast_size;
+    qemu_mutex_unlock(&hm->lock);
+    visit_type_size(v, name, &value, errp);
+}
+
+static void set_fast_size(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    uint64_t value;
+
+    if (!visit_type_size(v, name, &value, errp)) {
+        return;
+    }
+    if (hm->id) {
+        error_setg(errp, "fast-size of hybridmem '%s' is in use: change it"
+                   " by hybridmem-set-quota", hm->id);
+        return;
+    }
+    hm->fast_size = value;
+    hm->has_fast_size = true;
+}
+
+uint16List *hm_node_list(const HmNodes *nodes)
+{
+    uint16List *list = NULL, **tail = &list;
+    unsigned i;
+
+    for (i = 0; i < HM_NUMA_NODES; i++) {
+        if (test_bit(i, nodes->bits)) {
+            QAPI_LIST_APPEND(tail, i);
+        }
+    }
+    return list;
+}
+
+/* @opaque: the tier */
+static void get_nodes(Object *obj, Visitor *v, const char *name,
+                      void *opaque, Error **errp)
+{
+    uint16List *list = hm_node_list(
+        &HYBRIDMEM(obj)->nodes[GPOINTER_TO_UINT(opaque)]);
+
+    visit_type_uint16List(v, name, &list, errp);
+    qapi_free_uint16List(list);
+}
+
+static void set_nodes(Object *obj, Visitor *v, const char *name,
+                      void *opaque, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    HmTier tier = GPOINTER_TO_UINT(opaque);
+    uint16List *list = NULL, *l;
+    HmNodes nodes = { };
+
+    if (is_complete(obj, name, errp) ||
+        !visit_type_uint16List(v, name, &list, errp)) {
+        return;
+    }
+    for (l = list; l; l = l->next) {
+        if (l->value >= HM_NUMA_NODES) {
+            error_setg(errp, "%s=%u: there are no more than %u nodes", name,
+                       l->value, HM_NUMA_NODES);
+            break;
+        }
+        set_bit(l->value, nodes.bits);
+    }
+    if (!l) {
+        hm->nodes[tier] = nodes;
+        hm->has_nodes[tier] = list != NULL;
+    }
+    qapi_free_uint16List(list);
+}
+
+static void check_context(const Object *obj, const char *name, Object *val,
+                          Error **errp)
+{
+    is_complete((Object *)obj, name, errp);
+}
+
 static void hybridmem_init(Object *obj)
 {
     Hybridmem *hm = HYBRIDMEM(obj);
@@ -485,6 +440,8 @@ static void hybridmem_init(Object *obj)
     qemu_cond_init(&hm->wake);
     QSIMPLEQ_INIT(&hm->requests);
     QSIMPLEQ_INIT(&hm->finished);
+    hm->just_moved = g_array_new(false, false, sizeof(uint32_t));
+    hm->demoted = g_hash_table_new(NULL, NULL);
     hm->state = HYBRIDMEM_STATE__MAX;           /* nothing announced yet */
 }
 
@@ -497,15 +454,11 @@ static void hybridmem_unparent(Object *obj)
         hm_engine_stop_thread(hm);
         hm->started = false;
         free_core(hm);
-        leave_placement(hm);
+        hm->mover->detach(hm);
     }
     if (hm->machine_done.notify) {
         qemu_remove_machine_init_done_notifier(&hm->machine_done);
         hm->machine_done.notify = NULL;
-    }
-    if (hm->attached) {
-        hm->container->engine = NULL;
-        hm->attached = false;
     }
 }
 
@@ -513,9 +466,11 @@ static void hybridmem_finalize(Object *obj)
 {
     Hybridmem *hm = HYBRIDMEM(obj);
 
-    if (hm->container) {
-        object_unref(OBJECT(hm->container));
+    if (hm->backend) {
+        object_unref(OBJECT(hm->backend));
     }
+    g_hash_table_destroy(hm->demoted);
+    g_array_free(hm->just_moved, true);
     qemu_cond_destroy(&hm->wake);
     qemu_mutex_destroy(&hm->lock);
     g_free(hm->last_error);
@@ -532,7 +487,29 @@ static void hybridmem_class_init(ObjectClass *oc, HmClassData *data)
 
     object_class_property_add_str(oc, "memdev", get_memdev, set_memdev);
     object_class_property_set_description(oc, "memdev",
-        "Id of the memory-backend-container to manage");
+        "Id of the memory backend to manage");
+    object_class_property_add_enum(oc, "mover", "HybridmemMover",
+                                   &HybridmemMover_lookup, get_mover,
+                                   set_mover);
+    object_class_property_set_description(oc, "mover",
+        "auto, numa, or remap (for a memory-backend-container)");
+    object_class_property_add(oc, "fast-nodes", "list", get_nodes, set_nodes,
+                              NULL, GUINT_TO_POINTER(HM_TIER_DRAM));
+    object_class_property_set_description(oc, "fast-nodes",
+        "Mover numa: the host's NUMA nodes of DRAM");
+    object_class_property_add(oc, "slow-nodes", "list", get_nodes, set_nodes,
+                              NULL, GUINT_TO_POINTER(HM_TIER_NVM));
+    object_class_property_set_description(oc, "slow-nodes",
+        "Mover numa: the host's NUMA nodes of slower memory");
+    object_class_property_add(oc, "fast-size", "size", get_fast_size,
+                              set_fast_size, NULL, NULL);
+    object_class_property_set_description(oc, "fast-size",
+        "Mover numa: most bytes of guest RAM on fast-nodes");
+    object_class_property_add_link(oc, "thread-context", TYPE_THREAD_CONTEXT,
+                                   offsetof(Hybridmem, thread_context),
+                                   check_context, OBJ_PROP_LINK_STRONG);
+    object_class_property_set_description(oc, "thread-context",
+        "Id of the thread-context that makes the engine's thread");
     object_class_property_add(oc, "block-size", "size", get_block_size,
                               set_block_size, NULL, NULL);
     object_class_property_set_description(oc, "block-size",

@@ -66,6 +66,8 @@ static const Param params[] = {
           "Policy cmq: most exchanges in one plan"),
     PARAM("seed", PARAM_UINT64, seed, 0, 0,
           "Policy shuffle: start of the random numbers"),
+    PARAM("reconcile-rate", PARAM_SIZE, reconcile_rate, 0, 0,
+          "Mover numa: bytes per second to ask the kernel about; 0: none"),
 };
 
 void hm_params_init(HybridmemParameters *p)
@@ -89,6 +91,7 @@ void hm_params_init(HybridmemParameters *p)
         .cmq_cork = pp.cmq_cork_ms,
         .cmq_max_pairs = pp.cmq_max_pairs,
         .seed = pp.seed,
+        .reconcile_rate = 256 * MiB,
         .model = (char *)MODEL_NONE,
     };
     for (i = 0; i < ARRAY_SIZE(params); i++) {

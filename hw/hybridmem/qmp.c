@@ -153,7 +153,7 @@ static bool find_block(Hybridmem *hm, uint64_t gpa, uint32_t *block,
                        Error **errp)
 {
     MemoryRegionSection s = memory_region_find(get_system_memory(), gpa, 1);
-    bool found = s.mr && s.mr == hm_container_mr(hm->container);
+    bool found = s.mr && s.mr == &hm->backend->mr;
 
     if (found) {
         *block = s.offset_within_region / hm->block_size;
@@ -216,4 +216,47 @@ qmp_hybridmem_swap(const char *id, HybridmemPairList *pairs, Error **errp)
     result->done = rq.results[HM_MOVE_DONE];
     result->skipped = hm_stats_skipped(rq.results);
     return result;
+}
+
+static bool check_quota(Hybridmem *hm, uint64_t fast_size, Error **errp)
+{
+    uint64_t was, size = hm->backend->size;
+
+    if (!hm->mover->set_quota) {
+        error_setg(errp, "the size of tier dram of hybridmem '%s' cannot"
+                   " change: its mover is %s; the tiers are the children of"
+                   " '%s'", hm->id, HybridmemMover_str(hm->mover->kind),
+                   hm->memdev);
+        return false;
+    }
+    if (fast_size > size || !QEMU_IS_ALIGNED(fast_size, hm->block_size)) {
+        error_setg(errp, "fast-size=%" PRIu64 " must be a multiple of %"
+                   PRIu64 " (block-size), and at most %" PRIu64 " (the size"
+                   " of '%s')", fast_size, hm->block_size, size, hm->memdev);
+        return false;
+    }
+    qemu_mutex_lock(&hm->lock);
+    was = hm->tier_size[HM_TIER_DRAM];
+    qemu_mutex_unlock(&hm->lock);
+    return hm->mover->check_quota(hm, was, fast_size, errp);
+}
+
+static void quota_accepted(HmRequest *rq)
+{
+    g_free(rq);
+}
+
+void qmp_hybridmem_set_quota(const char *id, uint64_t fast_size, Error **errp)
+{
+    Hybridmem *hm = hm_engine_find(id, errp);
+    HmRequest *rq;
+
+    if (!hm || !check_quota(hm, fast_size, errp)) {
+        return;
+    }
+    rq = g_new0(HmRequest, 1);
+    rq->kind = HM_REQUEST_QUOTA;
+    rq->fast_size = fast_size;
+    rq->finished = quota_accepted;
+    hm_engine_submit(hm, rq);
 }

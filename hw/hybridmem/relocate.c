@@ -9,7 +9,6 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "qapi/qapi-events-hybridmem.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/core/cpu.h"
@@ -28,95 +27,24 @@
 #define HOLD_TIMEOUT_MS 10
 #define HOLD_TIMEOUT_COMMAND_MS 200
 
-/* At most one HYBRIDMEM_RELOCATION_ERROR per engine in this time. */
-#define ERROR_EVENT_NS (1000 * 1000 * 1000LL)
-
-/* A block promoted this many windows after its demotion has moved back. */
-#define MOVED_BACK_WINDOWS 8
-/* Demotions remembered for that; beyond it moved-back counts too few. */
-#define MOVED_BACK_MAX 65536
-
-static const char *const reasons[HM_MOVE__MAX] = {
-    [HM_MOVE_DONE] = "done",
-    [HM_MOVE_PINNED] = "pinned",
-    [HM_MOVE_BUSY] = "busy",
-    [HM_MOVE_BUDGET] = "budget",
-    [HM_MOVE_MAP_LIMIT] = "map-limit",
-    [HM_MOVE_STALE] = "stale",
-    [HM_MOVE_FAILED] = "failed",
-};
-
 static int64_t now_ns(void)
 {
     return g_get_monotonic_time() * 1000;
 }
 
-static void report_error(Hybridmem *hm, uint32_t block)
-{
-    HmRemap *m = &hm->remap;
-    uint64_t offset = block * hm->block_size;
-    bool send;
-    g_autofree char *text = m->error_errno ?
-        g_strdup_printf("%s: %s", m->error, strerror(m->error_errno)) :
-        g_strdup(m->error);
-
-    qemu_mutex_lock(&hm->lock);
-    g_free(hm->last_error);
-    hm->last_error = g_strdup_printf("offset 0x%" PRIx64 ": %s", offset,
-                                     text);
-    send = !hm->error_event_ns ||
-           now_ns() - hm->error_event_ns >= ERROR_EVENT_NS;
-    if (send) {
-        hm->error_event_ns = now_ns();
-    }
-    qemu_mutex_unlock(&hm->lock);
-    trace_hybridmem_error(hm->id, offset, text);
-    if (send) {
-        qapi_event_send_hybridmem_relocation_error(hm->id, offset,
-                                                   hm->block_size, text);
-    }
-}
-
-static void remember_demotion(Hybridmem *hm, uint32_t block)
-{
-    if (g_hash_table_size(hm->demoted) < MOVED_BACK_MAX) {
-        g_hash_table_insert(hm->demoted, GUINT_TO_POINTER(block),
-                            GSIZE_TO_POINTER(hm->stats.windows));
-    }
-}
-
-static bool has_moved_back(Hybridmem *hm, uint32_t block)
-{
-    gpointer window;
-
-    return g_hash_table_lookup_extended(hm->demoted, GUINT_TO_POINTER(block),
-                                        NULL, &window) &&
-           hm->stats.windows - GPOINTER_TO_SIZE(window) <= MOVED_BACK_WINDOWS;
-}
-
 /* Before the cycle is applied: @frames still tell the old places. */
 static void account(Hybridmem *hm, const HmCycle *cy)
 {
-    HmStats *s = &hm->stats;
     unsigned i;
 
     qemu_mutex_lock(&hm->lock);
     for (i = 0; i < cy->n; i++) {
         uint32_t block = cy->block[i];
-        HmTier from = hm_frames_tier_of(hm->frames, block);
-        HmTier to = hm_frames_tier_of(hm->frames,
-                                      cy->block[(i + 1) % cy->n]);
+        uint32_t next = cy->block[(i + 1) % cy->n];
 
-        s->blocks_moved++;
-        s->nvm_written_blocks += to == HM_TIER_NVM;
-        if (from == HM_TIER_NVM && to == HM_TIER_DRAM) {
-            s->promoted_blocks++;
-            s->moved_back += has_moved_back(hm, block);
-        } else if (from == HM_TIER_DRAM && to == HM_TIER_NVM) {
-            s->demoted_blocks++;
-            remember_demotion(hm, block);
-        }
-        g_array_append_val(hm->just_moved, block);
+        hm_account_block(hm, block, hm_frames_tier_of(hm->frames, block),
+                         hm_frames_tier_of(hm->frames, next),
+                         hm->pages_per_block, true);
     }
     qemu_mutex_unlock(&hm->lock);
 }
@@ -155,7 +83,8 @@ static HmMoveResult relocate_one(Hybridmem *hm, const HmMove *mv,
     }
     r = hm_remap_cycle(&hm->remap, hm->frames, &cy);
     if (r != HM_MOVE_DONE) {
-        report_error(hm, mv->promote);
+        hm_account_error(hm, mv->promote, hm->remap.error,
+                         hm->remap.error_errno);
         return r;
     }
     account(hm, &cy);
@@ -172,10 +101,11 @@ static void relocate_held(Hybridmem *hm, HmBatch *b, int64_t start_ns)
     hm_safe_copy_begin(&mask);
     while (b->taken < b->n && !hm->remap.broken) {
         const HmMove *mv = &b->moves[b->taken];
-        HmMoveResult r = relocate_one(hm, mv, b->any_tier, &b->copied_bytes);
+        HmMoveResult r = relocate_one(hm, mv, b->cause == HM_CAUSE_COMMAND,
+                                      &b->copied_bytes);
 
         if (r != HM_MOVE_DONE) {
-            trace_hybridmem_skip(hm->id, mv->promote, mv->demote, reasons[r]);
+            hm_account_skip(hm, mv, r);
         }
         b->results[r]++;
         b->each[b->taken++] = r;
@@ -218,7 +148,7 @@ static void stop_for_good(Hybridmem *hm, HmHold *hold)
     vm_stop(RUN_STATE_INTERNAL_ERROR);
 }
 
-void hm_relocate(Hybridmem *hm)
+void hm_remap_relocate(Hybridmem *hm)
 {
     HmBatch *b = hm->batch;
     int64_t start_ns = now_ns();
@@ -229,8 +159,8 @@ void hm_relocate(Hybridmem *hm)
         return;
     }
     hm_safe_copy_init();
-    hold = hm_hold_begin(b->any_tier ? HOLD_TIMEOUT_COMMAND_MS :
-                         HOLD_TIMEOUT_MS);
+    hold = hm_hold_begin(b->cause == HM_CAUSE_COMMAND ?
+                         HOLD_TIMEOUT_COMMAND_MS : HOLD_TIMEOUT_MS);
     if (!hold) {
         all_busy(b);
     } else if (hm_engine_inhibitors(hm) || hm_guest_is_nested()) {

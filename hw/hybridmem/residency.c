@@ -64,9 +64,10 @@ HmPlace hm_residency_set(HmResidency *r, uint64_t page, HmPlace place)
 {
     HmPlaces *at = &r->places[page / WORD_PAGES];
     unsigned bit = page % WORD_PAGES;
-    HmPlace old = place_at(at, bit);
+    HmPlace old;
 
     g_assert(page < r->pages && place < HM_PLACE__MAX);
+    old = place_at(at, bit);
     if (old != place) {     /* do not touch memory that is as it should be */
         at->low ^= (uint64_t)((old ^ place) & 1) << bit;
         at->high ^= (uint64_t)((old ^ place) >> 1) << bit;

@@ -6,6 +6,14 @@
 #include "qemu/host-utils.h"
 #include "hw/hybridmem/engine.h"
 
+HmTier hm_engine_tier_of_page(const Hybridmem *hm, uint64_t page)
+{
+    if (hm->mover->tier_of_page) {
+        return hm->mover->tier_of_page(hm, page);
+    }
+    return hm_frames_tier_of(hm->frames, page / hm->pages_per_block);
+}
+
 /* Pages of the last window, by the tier in which they lay. */
 static void count_window(const Hybridmem *hm, uint64_t dirty[HM_TIER__MAX])
 {
@@ -18,8 +26,7 @@ static void count_window(const Hybridmem *hm, uint64_t dirty[HM_TIER__MAX])
         while (word) {
             uint64_t page = i * BITS_PER_LONG + ctzl(word);
 
-            dirty[hm_frames_tier_of(hm->frames,
-                                    page / hm->pages_per_block)]++;
+            dirty[hm_engine_tier_of_page(hm, page)]++;
             word &= word - 1;
         }
     }
@@ -69,7 +76,7 @@ void hm_stats_batch(Hybridmem *hm, const HmBatch *b)
     for (i = HM_MOVE_DONE + 1; i < HM_MOVE__MAX; i++) {
         s->skipped[i] += b->results[i];
     }
-    s->done += b->results[HM_MOVE_DONE];
+    s->done += b->cause == HM_CAUSE_SETTLE ? 0 : b->results[HM_MOVE_DONE];
     s->pmem_copied += b->pmem_copied;
     if (b->stall_ns) {
         s->batches++;
@@ -77,7 +84,9 @@ void hm_stats_batch(Hybridmem *hm, const HmBatch *b)
         s->stall_ns_max = MAX(s->stall_ns_max, b->stall_ns);
         s->stall_histogram[stall_bucket(b->stall_ns)]++;
     }
-    hm->mappings = hm_frames_mappings(hm->frames);
+    if (hm->mover->holds_guest) {
+        hm->mappings = hm_frames_mappings(hm->frames);
+    }
     qemu_mutex_unlock(&hm->lock);
 }
 
@@ -101,6 +110,7 @@ HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX])
     s->budget = results[HM_MOVE_BUDGET];
     s->map_limit = results[HM_MOVE_MAP_LIMIT];
     s->stale = results[HM_MOVE_STALE];
+    s->no_memory = results[HM_MOVE_NO_MEMORY];
     s->failed = results[HM_MOVE_FAILED];
     return s;
 }
@@ -108,7 +118,6 @@ HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX])
 static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
 {
     HybridmemCounters *c = g_new0(HybridmemCounters, 1);
-    uint64_t block = hm->block_size;
     int i;
 
     c->windows = s->windows;
@@ -121,11 +130,13 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
     c->moves_planned = s->planned;
     c->moves_done = s->done;
     c->blocks_moved = s->blocks_moved;
-    c->moved_pages = s->blocks_moved * hm->pages_per_block;
-    c->promoted_bytes = s->promoted_blocks * block;
-    c->demoted_bytes = s->demoted_blocks * block;
+    c->moved_pages = s->moved_pages;
+    c->promoted_bytes = s->promoted_bytes;
+    c->demoted_bytes = s->demoted_bytes;
     c->moved_back = s->moved_back;
-    c->nvm_written_bytes = s->nvm_written_blocks * block;
+    c->nvm_written_bytes = s->nvm_written_bytes;
+    c->fills = s->fills;
+    c->drains = s->drains;
     c->pmem_copied_bytes = s->pmem_copied;
     c->skipped = hm_stats_skipped(s->skipped);
     c->batches = s->batches;
@@ -141,7 +152,9 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
     return c;
 }
 
-static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
+static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s,
+                                    const uint64_t size[HM_TIER__MAX],
+                                    const uint64_t resident[HM_TIER__MAX])
 {
     HybridmemTierInfoList *list = NULL, **tail = &list;
     int t;
@@ -151,7 +164,8 @@ static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s)
 
         info->tier = t == HM_TIER_DRAM ? HYBRIDMEM_TIER_DRAM :
                      HYBRIDMEM_TIER_NVM;
-        info->size = hm_frames_tier_blocks(hm->frames, t) * hm->block_size;
+        info->size = size[t];
+        info->resident = resident[t];
         info->window_dirty_pages = s->window_dirty[t];
         info->pmem = hm->tier_pmem[t];
         QAPI_LIST_APPEND(tail, info);
@@ -163,6 +177,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
 {
     HybridmemInfo *info = g_new0(HybridmemInfo, 1);
     uint32_t inhibitors = hm_engine_inhibitors(hm);
+    uint64_t size[HM_TIER__MAX], resident[HM_TIER__MAX];
     HmStats s;
 
     info->parameters = g_new(HybridmemParameters, 1);
@@ -171,6 +186,8 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     *info->parameters = hm->params;
     info->parameters->model = g_strdup(hm->params.model);
     info->mappings = hm->mappings;
+    memcpy(size, hm->tier_size, sizeof(size));
+    memcpy(resident, hm->resident, sizeof(resident));
     info->metadata_bytes = hm->core_bytes;
     info->last_error = g_strdup(hm->last_error);
     qemu_mutex_unlock(&hm->lock);
@@ -186,12 +203,14 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->policy = info->parameters->policy;
     info->block_size = hm->block_size;
     info->map_limit = hm->map_limit;
-    info->tiers = tiers(hm, &s);
+    info->mover = hm->mover->kind;
+    info->tiers = tiers(hm, &s, size, resident);
     info->counters = counters(hm, &s);
     info->estimates = hm_estimates(info->parameters->model, &s,
                                    info->counters->nvm_written_bytes,
-                                   hm_frames_tier_blocks(hm->frames,
-                                                         HM_TIER_NVM) *
-                                   hm->block_size);
+                                   size[HM_TIER_NVM]);
+    if (hm->mover->show) {
+        hm->mover->show(hm, info);
+    }
     return info;
 }

@@ -40,3 +40,8 @@ HybridmemSwapResult *qmp_hybridmem_swap(const char *id,
     no_guest_ram(errp);
     return NULL;
 }
+
+void qmp_hybridmem_set_quota(const char *id, uint64_t fast_size, Error **errp)
+{
+    no_guest_ram(errp);
+}

@@ -22,6 +22,9 @@
 #define CONTAINER "-object memory-backend-container,id=con,size=16M"
 #define CHILD "-object memory-backend-devmem,parent=con,id="
 #define MEMFD ",mem-path=memfd "
+#define RAM "-object memory-backend-ram,id=r,size=16M " \
+    "-machine memory-backend=r "
+#define NUMA "-object hybridmem,id=hm0,memdev=r,fast-nodes=0,slow-nodes=127"
 /* A whole one. */
 #define WHOLE CONTAINER " " CHILD "a,size=4M" MEMFD \
               CHILD "b,size=12M,offset=4M" MEMFD
@@ -170,11 +173,42 @@ static const Case cases[] = {
       "memdev" },
     { "memdev-unknown", WHOLE USED "-object hybridmem,id=hm0,memdev=x",
       "memdev=x of 'hm0' is not the id of a memory backend" },
-    { "memdev-of-wrong-type", "-object memory-backend-ram,id=r,size=16M "
-      "-machine memory-backend=r -object hybridmem,id=hm0,memdev=r",
-      "memdev=r of 'hm0' is a memory-backend-ram|memory-backend-container" },
     { "memdev-is-child", WHOLE USED "-object hybridmem,id=hm0,memdev=a",
-      "memdev=a of 'hm0' is a memory-backend-devmem" },
+      "memdev=a, a memory-backend-devmem: it is a part of a"
+      " memory-backend-container" },
+    { "mover-numa-of-container", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,mover=numa",
+      "mover=numa of 'hm0'|'con'|ordinary memory backend" },
+    { "nodes-of-container", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,fast-nodes=0",
+      "fast-nodes of 'hm0' is not possible with mover remap|leave it out" },
+
+    /* engines of ordinary backends */
+    { "numa/no-nodes", RAM "-object hybridmem,id=hm0,memdev=r",
+      "'hm0' needs fast-nodes=|memory-backend-ram|slow-nodes=|"
+      "memory-backend-container" },
+    { "numa/no-slow-nodes", RAM
+      "-object hybridmem,id=hm0,memdev=r,fast-nodes=0", "needs slow-nodes=" },
+    { "numa/no-fast-size", RAM "-object hybridmem,id=hm0,memdev=r,"
+      "fast-nodes=0,slow-nodes=1", "needs fast-size=" },
+    { "numa/mover-remap", RAM NUMA ",fast-size=4M,mover=remap",
+      "mover=remap of 'hm0'|memdev=r is a memory-backend-ram|use mover=numa" },
+    { "numa/node-unknown", RAM NUMA ",fast-size=4M",
+      "slow-nodes 127: the host has no such NUMA node" },
+    { "numa/node-too-large", RAM "-object hybridmem,id=hm0,memdev=r,"
+      "fast-nodes=0,slow-nodes=128,fast-size=4M",
+      "slow-nodes=128: there are no more than 128 nodes" },
+    { "numa/same-node", RAM "-object hybridmem,id=hm0,memdev=r,"
+      "fast-nodes=0,slow-nodes=0,fast-size=4M",
+      "fast-nodes|slow-nodes|0" },
+    { "numa/fast-size-odd", RAM NUMA ",fast-size=4095",
+      "fast-size=4095 of 'hm0' must be a multiple of|16777216" },
+    { "numa/fast-size-large", RAM NUMA ",fast-size=32M",
+      "fast-size=33554432 of 'hm0'|at most 16777216" },
+    { "numa/block-size-small", RAM NUMA ",fast-size=4M,block-size=2K",
+      "block-size=2048 of 'hm0' must be a power of two from" },
+    { "numa/block-size-large", RAM NUMA ",fast-size=4M,block-size=32M",
+      "block-size=33554432 of 'hm0'|16777216" },
     { "two-engines", WHOLE USED "-object hybridmem,id=hm0,memdev=con "
       "-object hybridmem,id=hm1,memdev=con",
       "memdev=con of 'hm|has an engine already: 'hm" },

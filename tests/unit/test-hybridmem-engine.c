@@ -98,7 +98,7 @@ static const HmSamplerOps fake_sampler_ops = {
 };
 
 /* A mover that only keeps books. */
-void hm_relocate(Hybridmem *hm)
+static void fake_carry_out(Hybridmem *hm)
 {
     HmBatch *b = hm->batch;
 
@@ -122,6 +122,12 @@ void hm_relocate(Hybridmem *hm)
     b->stall_ns = 1000;
     hm_stats_batch(hm, b);
 }
+
+static const HmMoverOps fake_mover_ops = {
+    .kind = HYBRIDMEM_MOVER_REMAP,
+    .holds_guest = true,
+    .carry_out = fake_carry_out,
+};
 
 /* --- set up ------------------------------------------------------------ */
 
@@ -158,6 +164,7 @@ static void set_up(Fixture *f, gconstpointer unused)
     hm->heat = hm_heat_new(hm->pages, 1, hm->params.half_life);
     hm->policy = hm_policy_new(hm_policy_find("none"), hm->frames, hm->heat,
                                &pp);
+    hm->mover = &fake_mover_ops;
     hm->sampler = &f->sampler.base;
     hm->dirty = bitmap_new(hm->pages);
     hm->just_moved = g_array_new(false, false, sizeof(uint32_t));

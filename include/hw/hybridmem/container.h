@@ -44,7 +44,6 @@ struct HmContainer {
     bool rebalance;
     uint8_t *host;          /* the reserved range */
     GArray *children;       /* of HmChild, by offset */
-    Object *engine;         /* who manages it, not referenced; or NULL */
     struct HmFrames *frames;    /* placement that an engine has left */
     uint64_t frames_block_size;
     HmPins *pins;           /* mappings that devices hold */

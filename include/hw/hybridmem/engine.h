@@ -19,11 +19,14 @@
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
 #include "hw/hybridmem/mover.h"
+#include "hw/hybridmem/numa.h"
 #include "hw/hybridmem/policy.h"
 #include "hw/hybridmem/sampler.h"
 
 #define TYPE_HYBRIDMEM "hybridmem"
 OBJECT_DECLARE_SIMPLE_TYPE(Hybridmem, HYBRIDMEM)
+
+typedef struct HmNumaPlace HmNumaPlace;
 
 #define HM_STALL_BUCKETS 20
 
@@ -35,8 +38,9 @@ typedef struct HmStats {
     uint64_t windows, windows_lost;
     uint64_t dirty_pages, nvm_dirty_pages;
     uint64_t window_dirty[HM_TIER__MAX];
-    uint64_t planned, done, blocks_moved;
-    uint64_t promoted_blocks, demoted_blocks, nvm_written_blocks, moved_back;
+    uint64_t planned, done, blocks_moved, moved_pages;
+    uint64_t promoted_bytes, demoted_bytes, nvm_written_bytes, moved_back;
+    uint64_t fills, drains, foreign_pages;      /* mover numa */
     uint64_t pmem_copied;       /* bytes */
     uint64_t observed_ms, guest_nvm_bytes;      /* HybridmemEstimates */
     uint64_t skipped[HM_MOVE__MAX];
@@ -49,6 +53,7 @@ typedef enum HmRequestKind {
     HM_REQUEST_SWAP,
     HM_REQUEST_REBALANCE,
     HM_REQUEST_HEAT,
+    HM_REQUEST_QUOTA,
 } HmRequestKind;
 
 /*
@@ -65,6 +70,8 @@ struct HmRequest {
     /* heat */
     uint32_t buckets;
     HybridmemHeat *heat;
+    /* quota */
+    uint64_t fast_size;
 
     bool cancelled;
     void (*finished)(HmRequest *rq);
@@ -72,11 +79,18 @@ struct HmRequest {
     QSIMPLEQ_ENTRY(HmRequest) next;
 };
 
-/* Moves to carry out; the engine's thread makes it, the main loop works. */
+/* Who wants a move. */
+typedef enum HmCause {
+    HM_CAUSE_POLICY,            /* it is told what became of each */
+    HM_CAUSE_COMMAND,           /* without a budget, between any tiers */
+    HM_CAUSE_SETTLE,            /* the mover: HmMoverOps.settle */
+} HmCause;
+
+/* Moves to carry out; the engine's thread makes it, the mover works. */
 typedef struct HmBatch {
     const HmMove *moves;
     size_t n;
-    bool any_tier;              /* asked for by a person, not by a policy */
+    HmCause cause;
     bool inhibited;             /* out: nothing was done */
     size_t taken;               /* out: moves looked at, from the first */
     uint64_t results[HM_MOVE__MAX];     /* out: of those */
@@ -87,16 +101,61 @@ typedef struct HmBatch {
     uint64_t limit_ns;          /* stop after this time; 0: no limit */
 } HmBatch;
 
+/*
+ * How blocks move.  The engine's thread calls what is not marked [main],
+ * which runs in the main loop.
+ */
+typedef struct HmMoverOps {
+    HybridmemMover kind;
+    /* Holds the guest, so that carry_out() runs in the main loop. */
+    bool holds_guest;
+    /*
+     * [main] Takes guest RAM into use: checks the options, chooses
+     * block_size, makes frames.  On failure nothing has changed.
+     */
+    bool (*attach)(Hybridmem *hm, Error **errp);
+    /* [main] After the thread has ended.  Memory stays where it is. */
+    void (*detach)(Hybridmem *hm);
+    /* Carries out hm->batch and accounts for it. */
+    void (*carry_out)(Hybridmem *hm);
+    /*
+     * hm->dirty is that of a new window that stands for @elapsed_ms; nobody
+     * else has seen it.  May be NULL.
+     */
+    void (*window)(Hybridmem *hm, uint64_t elapsed_ms);
+    /*
+     * Up to @max moves of single blocks that placement needs, whatever the
+     * policy says; one of promote and demote is HM_BLOCK_NONE.  May be NULL.
+     */
+    size_t (*settle)(Hybridmem *hm, HmMove *moves, size_t max);
+    /* [main] Is there memory for a change from @was?  With set_quota. */
+    bool (*check_quota)(Hybridmem *hm, uint64_t was, uint64_t fast_size,
+                        Error **errp);
+    /* The dram tier is to have @fast_size bytes.  May be NULL. */
+    void (*set_quota)(Hybridmem *hm, uint64_t fast_size);
+    /* Where @page lies; NULL: where its block's frame is. */
+    HmTier (*tier_of_page)(const Hybridmem *hm, uint64_t page);
+    /* [main] Adds what it knows to @info.  Any time.  May be NULL. */
+    void (*show)(Hybridmem *hm, HybridmemInfo *info);
+} HmMoverOps;
+
 struct Hybridmem {
     Object parent_obj;
 
     /* Options; fixed once the engine has started. */
     char *memdev;
     uint64_t block_size;
+    HybridmemMover mover_option;
+    HmNodes nodes[HM_TIER__MAX];        /* fast-nodes, slow-nodes */
+    bool has_nodes[HM_TIER__MAX];
+    uint64_t fast_size;
+    bool has_fast_size;
+    ThreadContext *thread_context;      /* referenced; or NULL */
 
     char *id;
-    HmContainer *container;     /* referenced from complete to the end */
-    bool attached;              /* the container knows us */
+    HostMemoryBackend *backend; /* referenced from attach to the end */
+    HmContainer *container;     /* the same, if it is one; or NULL */
+    const HmMoverOps *mover;
     Notifier machine_done;
     bool started;
 
@@ -105,9 +164,10 @@ struct Hybridmem {
     HmHeat *heat;
     HmPolicy *policy;
     HmRemap remap;
+    HmNumaPlace *numa;          /* mover numa; else NULL */
     bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
-    uint64_t map_limit;
+    uint64_t map_limit;         /* 0: mappings do not change */
     uint64_t pages, page_size;
     uint32_t pages_per_block;
     unsigned long *dirty;       /* of the last window, by page */
@@ -142,9 +202,12 @@ struct Hybridmem {
     HmStats stats;
     HybridmemState state;       /* as last announced */
     uint64_t mappings, core_bytes;
+    uint64_t tier_size[HM_TIER__MAX];   /* bytes */
+    uint64_t resident[HM_TIER__MAX];    /* bytes */
     char *last_error;
     int64_t error_event_ns;
 };
+
 
 /* --- params.c: parameters, as QAPI, QOM and C see them ----------------- */
 
@@ -167,10 +230,26 @@ void hm_engine_stop_thread(Hybridmem *hm);
 /* Main loop. */
 void hm_engine_submit(Hybridmem *hm, HmRequest *rq);
 
-/* --- relocate.c: one batch, in the main loop --------------------------- */
+/* --- movers: attach-*.c, relocate-*.c ---------------------------------- */
 
-/* Carries out hm->batch. */
-void hm_relocate(Hybridmem *hm);
+extern const HmMoverOps hm_mover_remap_ops;
+extern const HmMoverOps hm_mover_numa_ops;
+
+/* Carries out hm->batch with the guest held. */
+void hm_remap_relocate(Hybridmem *hm);
+
+/* --- account.c: what moves add up to ----------------------------------- */
+
+/*
+ * @pages of @block have gone from one tier to another, or to another frame
+ * of the same; hm->lock held.  @whole: the block has changed its tier.
+ */
+void hm_account_block(Hybridmem *hm, uint32_t block, HmTier from, HmTier to,
+                      uint64_t pages, bool whole);
+/* A move has failed for good: for query-hybridmem, and an event. */
+void hm_account_error(Hybridmem *hm, uint32_t block, const char *what,
+                      int error_errno);
+void hm_account_skip(Hybridmem *hm, const HmMove *mv, HmMoveResult why);
 
 /* --- hybridmem.c: the object ------------------------------------------- */
 
@@ -182,6 +261,7 @@ void hm_engine_foreach(void (*fn)(Hybridmem *hm, void *opaque), void *opaque);
 /* Main loop, BQL: what keeps it from working now. */
 uint32_t hm_engine_inhibitors(Hybridmem *hm);
 HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits);
+uint16List *hm_node_list(const HmNodes *nodes);
 
 /* --- stats.c: counters ------------------------------------------------- */
 
@@ -191,6 +271,8 @@ void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms);
 void hm_stats_batch(Hybridmem *hm, const HmBatch *b);
 void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling);
 HybridmemInfo *hm_stats_info(Hybridmem *hm);
+/* Where @page lies, as far as is known. */
+HmTier hm_engine_tier_of_page(const Hybridmem *hm, uint64_t page);
 HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX]);
 
 /* --- estimates.c: what it would cost on a device ----------------------- */

@@ -28,4 +28,7 @@ int hybridmem_vhost_begin(struct vhost_dev *dev, Error **errp);
 void hybridmem_vhost_end(struct vhost_dev *dev);
 bool hybridmem_vhost_in_use(void);
 
+/* Dirty clients (bits 1 << DIRTY_MEMORY_*) of @mr that vhost may ignore. */
+uint8_t hybridmem_vhost_dirty_mask(MemoryRegion *mr);
+
 #endif

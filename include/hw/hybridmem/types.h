@@ -28,7 +28,7 @@ typedef enum HmTier {
 typedef struct HmMove {
     uint32_t promote;       /* block, in nvm; goes to the frame of @demote */
     uint32_t demote;        /* block, in dram */
-} HmMove;
+} HmMove;                   /* one may be HM_BLOCK_NONE: see HmMoverOps */
 
 /* What became of a move.  HM_MOVE_DONE is the only one that moved data. */
 typedef enum HmMoveResult {
@@ -38,6 +38,7 @@ typedef enum HmMoveResult {
     HM_MOVE_BUDGET,         /* no budget left in this window */
     HM_MOVE_MAP_LIMIT,      /* would need more mappings than allowed */
     HM_MOVE_STALE,          /* placement changed since the plan was made */
+    HM_MOVE_NO_MEMORY,      /* the host has none left on the nodes */
     HM_MOVE_FAILED,         /* copy or mapping failed; old mapping intact */
     HM_MOVE__MAX,
 } HmMoveResult;

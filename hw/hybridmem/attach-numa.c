@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The numa mover takes an ordinary memory backend into use, and leaves it.
+ */
+#include "qemu/osdep.h"
+#include <sys/vfs.h>
+#include "qapi/error.h"
+#include "qemu/bitmap.h"
+#include "qemu/cutils.h"
+#include "qemu/units.h"
+#include "hw/hybridmem/bigmem.h"
+#include "hw/hybridmem/seats.h"
+#include "hw/mem/nvdimm.h"
+#include "hw/xen/xen.h"
+#include "system/xen.h"
+#include "exec/target_page.h"
+#include "numa-internal.h"
+
+#ifdef CONFIG_NUMA
+#include <numaif.h>
+QEMU_BUILD_BUG_ON(HOST_MEM_POLICY_DEFAULT != MPOL_DEFAULT);
+QEMU_BUILD_BUG_ON(HOST_MEM_POLICY_PREFERRED != MPOL_PREFERRED);
+#endif
+
+#define THP "/sys/kernel/mm/transparent_hugepage/"
+#define TMPFS_MAGIC 0x01021994
+#define MAX_BLOCKS (1ULL << 31)
+
+/* True if the file's chosen "[word]" is one of @words, or it is not there. */
+static bool setting_is(const char *file, const char *const *words)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(file, &text, NULL, NULL)) {
+        return true;
+    }
+    for (; *words; words++) {
+        g_autofree char *chosen = g_strdup_printf("[%s]", *words);
+
+        if (strstr(text, chosen)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_tmpfs(int fd)
+{
+    struct statfs st;
+
+    return fstatfs(fd, &st) == 0 && st.f_type == TMPFS_MAGIC;
+}
+
+/* devdax, or another device's own memory */
+static bool is_device(RAMBlock *rb)
+{
+    struct stat st;
+    int fd = qemu_ram_get_fd(rb);
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/* May the kernel back it with transparent huge pages? */
+static bool may_have_thp(RAMBlock *rb)
+{
+    static const char *const never[] = { "never", "deny", NULL };
+    int fd = qemu_ram_get_fd(rb);
+
+    if (fd >= 0 && qemu_ram_is_shared(rb)) {
+        return is_tmpfs(fd) && !setting_is(THP "shmem_enabled", never);
+    }
+    return !setting_is(THP "enabled", never);
+}
+
+static size_t thp_size(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t size = 2 * MiB;
+
+    if (g_file_get_contents(THP "hpage_pmd_size", &text, NULL, NULL)) {
+        qemu_strtou64(g_strstrip(text), NULL, 10, &size);
+    }
+    return size;
+}
+
+/* What the kernel moves at once. */
+static size_t unit_of(RAMBlock *rb)
+{
+    size_t page = qemu_ram_pagesize(rb);
+
+    if (page == qemu_real_host_page_size() && may_have_thp(rb)) {
+        page = thp_size();
+    }
+    return MAX(page, qemu_target_page_size());
+}
+
+static bool check_options(Hybridmem *hm, Error **errp)
+{
+    const char *missing = !hm->has_nodes[HM_TIER_DRAM] ? "fast-nodes" :
+                          !hm->has_nodes[HM_TIER_NVM] ? "slow-nodes" :
+                          !hm->has_fast_size ? "fast-size" : NULL;
+
+    if (missing) {
+        error_setg(errp, "'%s' needs %s=, because memdev=%s is a %s", hm->id,
+                   missing, hm->memdev,
+                   object_get_typename(OBJECT(hm->backend)));
+        error_append_hint(errp, "Give fast-nodes= and slow-nodes=, the host's"
+                          " NUMA nodes of DRAM and of slower memory, and"
+                          " fast-size=, how much of guest RAM may lie in"
+                          " DRAM; or compose guest RAM by a"
+                          " memory-backend-container.\n");
+        return false;
+    }
+    if (!hm_numa_system_ops) {
+        error_setg(errp, "mover numa of '%s' is not possible: this QEMU was"
+                   " built without libnuma", hm->id);
+        return false;
+    }
+    return true;
+}
+
+/* A device for which it matters that memory is where it was put. */
+static int is_persistent_user(Object *obj, void *opaque)
+{
+    if (!object_dynamic_cast(obj, TYPE_NVDIMM) &&
+        !object_dynamic_cast(obj, "virtio-pmem")) {
+        return 0;
+    }
+    return object_property_get_link(obj, "memdev", NULL) == opaque;
+}
+
+static bool check_backend(Hybridmem *hm, Error **errp)
+{
+    HostMemoryBackend *b = hm->backend;
+    const char *why = NULL;
+
+    if (!host_memory_backend_mr_inited(b)) {
+        why = "it has no memory yet";
+    } else if (object_dynamic_cast(OBJECT(b), "memory-backend-epc")) {
+        why = "it is SGX memory";
+    } else if (object_dynamic_cast(OBJECT(b), TYPE_MEMORY_BACKEND_DEVMEM)) {
+        why = "it is a part of a memory-backend-container; name that";
+    } else if (b->guest_memfd || (current_machine && current_machine->cgs)) {
+        why = "the host cannot move the memory of a confidential guest";
+    } else if (xen_enabled() || xen_mode != XEN_DISABLED) {
+        why = "with Xen the host does not move guest RAM";
+    } else if (memory_region_is_rom(&b->mr)) {
+        why = "it is read-only";
+    } else if (is_device(b->mr.ram_block)) {
+        why = "the host's kernel does not move the memory of devices; make it"
+              " a NUMA node (daxctl reconfigure-device -m system-ram), or"
+              " part of a memory-backend-container";
+    } else if (object_property_get_bool(OBJECT(b), "pmem", NULL) ||
+               object_child_foreach_recursive(object_get_root(),
+                                              is_persistent_user, b)) {
+        why = "it is persistent memory, which must stay where it is";
+    }
+    if (why) {
+        error_setg(errp, "'%s' cannot manage memdev=%s, a %s: %s", hm->id,
+                   hm->memdev, object_get_typename(OBJECT(b)), why);
+    }
+    return !why;
+}
+
+static bool choose_block_size(Hybridmem *hm, size_t unit, Error **errp)
+{
+    uintptr_t host = (uintptr_t)memory_region_get_ram_ptr(&hm->backend->mr);
+    uint64_t size = hm->backend->size;
+
+    if (hm->block_size &&
+        (!is_power_of_2(hm->block_size) || hm->block_size < unit ||
+         hm->block_size > pow2floor(size))) {
+        error_setg(errp, "block-size=%" PRIu64 " of '%s' must be a power of"
+                   " two from %zu (what the kernel moves at once) to %"
+                   PRIu64 " (at most all of '%s')", hm->block_size, hm->id,
+                   unit, pow2floor(size), hm->memdev);
+        if (unit > qemu_ram_pagesize(hm->backend->mr.ram_block)) {
+            error_append_hint(errp, "Transparent huge pages may back it: see"
+                              " " THP "enabled and shmem_enabled\n");
+        }
+        return false;
+    }
+    if (!hm->block_size) {
+        hm->block_size = MIN(unit, pow2floor(size));
+    }
+    if (!QEMU_IS_ALIGNED(host, MIN(hm->block_size, unit))) {
+        error_setg(errp, "'%s' cannot manage memdev=%s: it does not begin at"
+                   " a multiple of %zu in QEMU's memory", hm->id, hm->memdev,
+                   unit);
+        return false;
+    }
+    if (size / hm->block_size > MAX_BLOCKS) {
+        error_setg(errp, "'%s' is too large for block-size=%" PRIu64,
+                   hm->memdev, hm->block_size);
+        return false;
+    }
+    return true;
+}
+
+static bool check_fast_size(Hybridmem *hm, Error **errp)
+{
+    if (hm->fast_size > hm->backend->size ||
+        !QEMU_IS_ALIGNED(hm->fast_size, hm->block_size)) {
+        error_setg(errp, "fast-size=%" PRIu64 " of '%s' must be a multiple"
+                   " of %" PRIu64 " (block-size), and at most %" PRIu64
+                   " (the size of '%s')", hm->fast_size, hm->id,
+                   hm->block_size, hm->backend->size, hm->memdev);
+        return false;
+    }
+    return true;
+}
+
+static void free_place(Hybridmem *hm)
+{
+    HmNumaPlace *np = hm->numa;
+    size_t bits = BITS_TO_LONGS(DIV_ROUND_UP(hm->pages,
+                                             hm->block_size /
+                                             hm->page_size)) *
+                  sizeof(unsigned long);
+
+    hm_numa_destroy(&np->numa);
+    hm_residency_free(np->where);
+    hm_bigmem_free(np->over, bits);
+    hm_bigmem_free(np->away, bits);
+    g_free(np->page);
+    g_free(np->place);
+    g_free(np->result);
+    g_free(np);
+    hm->numa = NULL;
+}
+
+static void make_place(Hybridmem *hm, size_t unit)
+{
+    HmNumaPlace *np = hm->numa = g_new0(HmNumaPlace, 1);
+    uint32_t per_block = hm->block_size / hm->page_size;
+    uint32_t blocks = DIV_ROUND_UP(hm->pages, per_block);
+    size_t bits = BITS_TO_LONGS(blocks) * sizeof(unsigned long);
+
+    np->numa = (HmNuma) {
+        .ops = hm_numa_system_ops,
+        .host = memory_region_get_ram_ptr(&hm->backend->mr),
+        .pages = hm->pages,
+        .page_size = hm->page_size,
+        .host_page_size = MAX(qemu_ram_pagesize(hm->backend->mr.ram_block),
+                              hm->page_size),
+        .huge_size = unit,
+        .nodes = { hm->nodes[HM_TIER_DRAM], hm->nodes[HM_TIER_NVM] },
+    };
+    np->where = hm_residency_new(hm->pages, per_block);
+    np->over = hm_bigmem_new(bits);
+    np->away = hm_bigmem_new(bits);
+    np->chunk = MAX(HM_NUMA_CHUNK, per_block);
+    np->page = g_new(uint64_t, np->chunk);
+    np->place = g_new(HmPlace, np->chunk);
+    np->result = g_new(HmNumaResult, np->chunk);
+}
+
+static bool numa_attach(Hybridmem *hm, Error **errp)
+{
+    g_autofree char *wrong = NULL;
+    uint32_t dram, blocks;
+    size_t unit;
+    int ret;
+
+    if (!check_backend(hm, errp) || !check_options(hm, errp)) {
+        return false;
+    }
+    unit = unit_of(hm->backend->mr.ram_block);
+    if (!choose_block_size(hm, unit, errp) || !check_fast_size(hm, errp)) {
+        return false;
+    }
+    make_place(hm, unit);
+    wrong = hm_numa_init(&hm->numa->numa);
+    if (wrong) {
+        error_setg(errp, "'%s': %s", hm->id, wrong);
+        free_place(hm);
+        return false;
+    }
+    /* Nothing is known yet, so nothing may be more than the quota. */
+    hm->numa->preferred = HM_TIER_NVM;
+    ret = hm_numa_prefer(&hm->numa->numa, HM_TIER_NVM);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "'%s': cannot set the NUMA policy of"
+                         " '%s'", hm->id, hm->memdev);
+        free_place(hm);
+        return false;
+    }
+    dram = hm->fast_size / hm->block_size;
+    blocks = DIV_ROUND_UP(hm->backend->size, hm->block_size);
+    hm->frames = hm_seats_new(blocks, dram, NULL);
+    hm->tier_size[HM_TIER_DRAM] = hm->fast_size;
+    hm->tier_size[HM_TIER_NVM] = hm->backend->size - hm->fast_size;
+    hm->mappings = 1;
+    return true;
+}
+
+static void numa_detach(Hybridmem *hm)
+{
+    HostMemoryBackend *b = hm->backend;
+    HmNodes nodes = { };
+
+    QEMU_BUILD_BUG_ON(sizeof(nodes) > sizeof(b->host_nodes));
+    memcpy(&nodes, b->host_nodes, sizeof(nodes));
+    hm_numa_restore(&hm->numa->numa, b->policy, &nodes);
+    hm_frames_free(hm->frames);
+    hm->frames = NULL;
+    free_place(hm);
+}
+
+static HmTier numa_tier_of_page(const Hybridmem *hm, uint64_t page)
+{
+    switch (hm_residency_place(hm->numa->where, page)) {
+    case HM_PLACE_DRAM:
+        return HM_TIER_DRAM;
+    case HM_PLACE_ABSENT:
+        return hm_frames_tier_of(hm->frames, page / hm->pages_per_block);
+    default:
+        return HM_TIER_NVM;
+    }
+}
+
+/* Reads sizes of nodes only, so that the thread may work meanwhile. */
+static bool numa_check_quota(Hybridmem *hm, uint64_t was, uint64_t fast_size,
+                             Error **errp)
+{
+    HmTier tier = fast_size > was ? HM_TIER_DRAM : HM_TIER_NVM;
+    uint64_t free = hm_numa_free(&hm->numa->numa, tier), resident, more;
+    g_autofree char *nodes = hm_nodes_text(&hm->nodes[tier]);
+
+    qemu_mutex_lock(&hm->lock);
+    resident = hm->resident[HM_TIER_DRAM];
+    qemu_mutex_unlock(&hm->lock);
+    if (tier == HM_TIER_DRAM) {
+        more = fast_size - MAX(was, MIN(resident, fast_size));
+    } else {
+        more = resident - MIN(fast_size, resident);
+    }
+    if (more > free) {
+        error_setg(errp, "fast-size=%" PRIu64 " is not possible: %" PRIu64
+                   " bytes would have to go to %s %s, which has %" PRIu64
+                   " free", fast_size, more, tier == HM_TIER_DRAM ?
+                   "fast-nodes" : "slow-nodes", nodes, free);
+    }
+    return more <= free;
+}
+
+static void numa_show(Hybridmem *hm, HybridmemInfo *info)
+{
+    HybridmemResidency *r = info->residency = g_new0(HybridmemResidency, 1);
+    HybridmemTierInfoList *t;
+
+    qemu_mutex_lock(&hm->lock);
+    r->absent = hm->numa->shown[HM_PLACE_ABSENT] * hm->page_size;
+    r->elsewhere = hm->numa->shown[HM_PLACE_ELSEWHERE] * hm->page_size;
+    r->passes = hm->numa->passes;
+    r->foreign_pages = hm->stats.foreign_pages;
+    qemu_mutex_unlock(&hm->lock);
+    for (t = info->tiers; t; t = t->next) {
+        t->value->has_nodes = true;
+        t->value->nodes = hm_node_list(
+            &hm->nodes[t->value->tier == HYBRIDMEM_TIER_DRAM ?
+                       HM_TIER_DRAM : HM_TIER_NVM]);
+    }
+}
+
+const HmMoverOps hm_mover_numa_ops = {
+    .kind = HYBRIDMEM_MOVER_NUMA,
+    .attach = numa_attach,
+    .detach = numa_detach,
+    .carry_out = hm_numa_relocate,
+    .window = hm_numa_window,
+    .settle = hm_numa_settle,
+    .check_quota = numa_check_quota,
+    .set_quota = hm_numa_set_quota,
+    .tier_of_page = numa_tier_of_page,
+    .show = numa_show,
+};
