@@ -152,8 +152,9 @@ static HybridmemHeat *heat_summary(Hybridmem *hm, uint32_t max_buckets)
         b->offset = block * hm->block_size;
         for (; block < end; block++) {
             b->temperature += hm_heat_temperature(hm->heat, block);
-            b->dram_blocks += hm_frames_tier_of(hm->frames, block) ==
-                              HM_TIER_DRAM;
+            b->dram_blocks += HM_TIER_DRAM ==
+                hm_engine_tier_of_page(hm, (uint64_t)block *
+                                       hm->pages_per_block);
         }
         QAPI_LIST_APPEND(tail, b);
     }

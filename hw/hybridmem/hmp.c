@@ -21,16 +21,41 @@ static void print_inhibitors(Monitor *mon, const HybridmemInfo *info)
     }
 }
 
+static void print_nodes(Monitor *mon, const uint16List *nodes)
+{
+    const uint16List *n;
+
+    for (n = nodes; n; n = n->next) {
+        monitor_printf(mon, "%s%u", n == nodes ? ", nodes " : ",", n->value);
+    }
+}
+
 static void print_tiers(Monitor *mon, const HybridmemInfo *info)
 {
     const HybridmemTierInfoList *t;
 
     for (t = info->tiers; t; t = t->next) {
         g_autofree char *size = size_to_str(t->value->size);
+        g_autofree char *resident = size_to_str(t->value->resident);
 
-        monitor_printf(mon, "  %s: %s\n", HybridmemTier_str(t->value->tier),
+        monitor_printf(mon, "  %s: %s", HybridmemTier_str(t->value->tier),
                        size);
+        if (info->residency) {
+            monitor_printf(mon, ", resident %s", resident);
+        }
+        print_nodes(mon, t->value->nodes);
+        monitor_printf(mon, "\n");
     }
+}
+
+static void print_residency(Monitor *mon, const HybridmemResidency *r)
+{
+    g_autofree char *absent = size_to_str(r->absent);
+    g_autofree char *elsewhere = size_to_str(r->elsewhere);
+
+    monitor_printf(mon, "  absent: %s, on other nodes: %s, passes: %" PRIu64
+                   ", pages moved by others: %" PRIu64 "\n", absent,
+                   elsewhere, r->passes, r->foreign_pages);
 }
 
 static void print_counters(Monitor *mon, const HybridmemInfo *info)
@@ -53,8 +78,9 @@ static void print_counters(Monitor *mon, const HybridmemInfo *info)
                    c->moved_back);
     monitor_printf(mon, "  skipped: pinned %" PRIu64 ", busy %" PRIu64
                    ", budget %" PRIu64 ", map-limit %" PRIu64 ", stale %"
-                   PRIu64 ", failed %" PRIu64 "\n", s->pinned, s->busy,
-                   s->budget, s->map_limit, s->stale, s->failed);
+                   PRIu64 ", no-memory %" PRIu64 ", failed %" PRIu64 "\n",
+                   s->pinned, s->busy, s->budget, s->map_limit, s->stale,
+                   s->no_memory, s->failed);
     monitor_printf(mon, "  stall: %" PRIu64 " batches, total %" PRIu64
                    " us, longest %" PRIu64 " us\n", c->batches,
                    c->stall_ns_total / 1000, c->stall_ns_max / 1000);
@@ -100,15 +126,20 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
         monitor_printf(mon, "%s: %s", info->id,
                        HybridmemState_str(info->state));
         print_inhibitors(mon, info);
-        monitor_printf(mon, "\n  memdev %s, policy %s, blocks of %s, window"
-                       " %" PRIu32 " ms each %" PRIu32 " ms\n",
-                       info->memdev, HybridmemPolicy_str(info->policy),
-                       block, info->parameters->window,
-                       info->parameters->interval);
+        monitor_printf(mon, "\n  memdev %s, mover %s, policy %s, blocks of"
+                       " %s, window %" PRIu32 " ms each %" PRIu32 " ms\n",
+                       info->memdev, HybridmemMover_str(info->mover),
+                       HybridmemPolicy_str(info->policy), block,
+                       info->parameters->window, info->parameters->interval);
         print_tiers(mon, info);
+        if (info->residency) {
+            print_residency(mon, info->residency);
+        }
         print_counters(mon, info);
-        monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",
-                       info->mappings, info->map_limit);
+        if (info->map_limit) {
+            monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",
+                           info->mappings, info->map_limit);
+        }
         if (info->estimates) {
             print_estimates(mon, info->estimates);
         }
