@@ -518,6 +518,7 @@ static void test_fill_only_what_fits(void)
     put_range(1, 3, SLOW);
     put_range(20, 3, FAST);
     window(f, 0, 4);
+    window(f, 0, 4);
     g_assert_cmpuint(settle(f), ==, 0);
     put_range(20, 3, SLOW);
     window(f, 0, 4);
