@@ -24,6 +24,7 @@ QEMU_BUILD_BUG_ON(HOST_MEM_POLICY_PREFERRED != MPOL_PREFERRED);
 
 #define THP "/sys/kernel/mm/transparent_hugepage/"
 #define TMPFS_MAGIC 0x01021994
+#define HUGETLBFS_MAGIC 0x958458f6
 #define MAX_BLOCKS (1ULL << 31)
 
 /* True if the file's chosen "[word]" is one of @words, or it is not there. */
@@ -44,11 +45,11 @@ static bool setting_is(const char *file, const char *const *words)
     return false;
 }
 
-static bool is_tmpfs(int fd)
+static bool lies_on(int fd, unsigned magic)
 {
     struct statfs st;
 
-    return fstatfs(fd, &st) == 0 && st.f_type == TMPFS_MAGIC;
+    return fstatfs(fd, &st) == 0 && (unsigned)st.f_type == magic;
 }
 
 /* devdax, or another device's own memory */
@@ -60,14 +61,14 @@ static bool is_device(RAMBlock *rb)
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
-/* May the kernel back it with transparent huge pages? */
-static bool may_have_thp(RAMBlock *rb)
+/* May the kernel back it with transparent huge pages?  @fd -1: anonymous. */
+static bool may_have_thp(int fd)
 {
     static const char *const never[] = { "never", "deny", NULL };
-    int fd = qemu_ram_get_fd(rb);
 
-    if (fd >= 0 && qemu_ram_is_shared(rb)) {
-        return is_tmpfs(fd) && !setting_is(THP "shmem_enabled", never);
+    if (fd >= 0) {
+        return lies_on(fd, TMPFS_MAGIC) &&
+               !setting_is(THP "shmem_enabled", never);
     }
     return !setting_is(THP "enabled", never);
 }
@@ -83,16 +84,114 @@ static size_t thp_size(void)
     return size;
 }
 
-/* What the kernel moves at once. */
-static size_t unit_of(RAMBlock *rb)
+static size_t unit_of(size_t page, int fd)
 {
-    size_t page = qemu_ram_pagesize(rb);
-
-    if (page == qemu_real_host_page_size() && may_have_thp(rb)) {
+    if (page == qemu_real_host_page_size() && may_have_thp(fd)) {
         page = thp_size();
     }
     return MAX(page, qemu_target_page_size());
 }
+
+/* What the kernel allocates, and what it moves at once. */
+static void find_units(Hybridmem *hm, size_t *page, size_t *unit)
+{
+    RAMBlock *rb = hm->backend->mr.ram_block;
+    unsigned i;
+
+    *page = qemu_ram_pagesize(rb);
+    if (!hm->container) {
+        *unit = unit_of(*page, qemu_ram_is_shared(rb) ?
+                        qemu_ram_get_fd(rb) : -1);
+        return;
+    }
+    *unit = 0;
+    for (i = 0; i < hm_container_n_children(hm->container); i++) {
+        const HmChild *o = hm_container_child(hm->container, i);
+
+        *page = MAX(*page, o->align);
+        *unit = MAX(*unit, unit_of(o->align, o->fd));
+    }
+}
+
+/* --- the children of a container, if they are ordinary memory ------------ */
+
+static HmNodes child_nodes(const HmChild *o)
+{
+    HmNodes nodes = { };
+
+    QEMU_BUILD_BUG_ON(sizeof(nodes) > sizeof(o->backend->host_nodes));
+    memcpy(&nodes, o->backend->host_nodes, sizeof(nodes));
+    return nodes;
+}
+
+bool hm_numa_can_move(HmContainer *c, bool bound)
+{
+    HmNodes nodes[HM_TIER__MAX] = { };
+    unsigned i;
+
+    for (i = 0; i < hm_container_n_children(c); i++) {
+        const HmChild *o = hm_container_child(c, i);
+        HmNodes own = child_nodes(o);
+
+        if (!lies_on(o->fd, TMPFS_MAGIC) &&
+            !lies_on(o->fd, HUGETLBFS_MAGIC)) {
+            return false;
+        }
+        if (bitmap_empty(own.bits, HM_NUMA_NODES) && bound) {
+            return false;
+        }
+        bitmap_or(nodes[o->tier].bits, nodes[o->tier].bits, own.bits,
+                  HM_NUMA_NODES);
+    }
+    return !bound || !bitmap_intersects(nodes[HM_TIER_DRAM].bits,
+                                        nodes[HM_TIER_NVM].bits,
+                                        HM_NUMA_NODES);
+}
+
+/* What the options leave open, the children say. */
+static void options_of_children(Hybridmem *hm)
+{
+    uint64_t dram = 0;
+    bool has[HM_TIER__MAX] = {
+        hm->has_nodes[HM_TIER_DRAM], hm->has_nodes[HM_TIER_NVM],
+    };
+    unsigned i;
+
+    for (i = 0; i < hm_container_n_children(hm->container); i++) {
+        const HmChild *o = hm_container_child(hm->container, i);
+        HmNodes own = child_nodes(o);
+
+        dram += o->tier == HM_TIER_DRAM ? o->size : 0;
+        if (!has[o->tier] && !bitmap_empty(own.bits, HM_NUMA_NODES)) {
+            bitmap_or(hm->nodes[o->tier].bits, hm->nodes[o->tier].bits,
+                      own.bits, HM_NUMA_NODES);
+            hm->has_nodes[o->tier] = true;
+        }
+    }
+    if (!hm->has_fast_size) {
+        hm->fast_size = dram;
+        hm->has_fast_size = true;
+    }
+}
+
+/* Blocks that begin in a dram child. */
+static unsigned long *dram_children(Hybridmem *hm, uint32_t blocks)
+{
+    unsigned long *first = bitmap_new(blocks);
+    unsigned i;
+
+    for (i = 0; i < hm_container_n_children(hm->container); i++) {
+        const HmChild *o = hm_container_child(hm->container, i);
+
+        if (o->tier == HM_TIER_DRAM) {
+            bitmap_set(first, DIV_ROUND_UP(o->offset, hm->block_size),
+                       o->size / hm->block_size);
+        }
+    }
+    return first;
+}
+
+/* --- options ------------------------------------------------------------- */
 
 static bool check_options(Hybridmem *hm, Error **errp)
 {
@@ -136,6 +235,11 @@ static bool check_backend(Hybridmem *hm, Error **errp)
 
     if (!host_memory_backend_mr_inited(b)) {
         why = "it has no memory yet";
+    } else if (hm->container && !hm_numa_can_move(hm->container, false)) {
+        why = "its children are not all ordinary memory of the host (memfd,"
+              " tmpfs or hugetlbfs); use mover=remap";
+    } else if (hm->container && hm->container->frames) {
+        why = "an earlier engine has mapped its blocks anew; use mover=remap";
     } else if (object_dynamic_cast(OBJECT(b), "memory-backend-epc")) {
         why = "it is SGX memory";
     } else if (object_dynamic_cast(OBJECT(b), TYPE_MEMORY_BACKEND_DEVMEM)) {
@@ -174,7 +278,7 @@ static bool choose_block_size(Hybridmem *hm, size_t unit, Error **errp)
                    " two from %zu (what the kernel moves at once) to %"
                    PRIu64 " (at most all of '%s')", hm->block_size, hm->id,
                    unit, pow2floor(size), hm->memdev);
-        if (unit > qemu_ram_pagesize(hm->backend->mr.ram_block)) {
+        if (unit > qemu_real_host_page_size()) {
             error_append_hint(errp, "Transparent huge pages may back it: see"
                               " " THP "enabled and shmem_enabled\n");
         }
@@ -229,7 +333,7 @@ static void free_place(Hybridmem *hm)
     hm->numa = NULL;
 }
 
-static void make_place(Hybridmem *hm, size_t unit)
+static void make_place(Hybridmem *hm, size_t page, size_t unit)
 {
     HmNumaPlace *np = hm->numa = g_new0(HmNumaPlace, 1);
     uint32_t per_block = hm->block_size / hm->page_size;
@@ -241,8 +345,7 @@ static void make_place(Hybridmem *hm, size_t unit)
         .host = memory_region_get_ram_ptr(&hm->backend->mr),
         .pages = hm->pages,
         .page_size = hm->page_size,
-        .host_page_size = MAX(qemu_ram_pagesize(hm->backend->mr.ram_block),
-                              hm->page_size),
+        .host_page_size = MAX(page, hm->page_size),
         .huge_size = unit,
         .nodes = { hm->nodes[HM_TIER_DRAM], hm->nodes[HM_TIER_NVM] },
     };
@@ -258,18 +361,28 @@ static void make_place(Hybridmem *hm, size_t unit)
 static bool numa_attach(Hybridmem *hm, Error **errp)
 {
     g_autofree char *wrong = NULL;
-    uint32_t dram, blocks;
-    size_t unit;
+    g_autofree unsigned long *first = NULL;
+    uint32_t blocks;
+    size_t page, unit;
     int ret;
 
-    if (!check_backend(hm, errp) || !check_options(hm, errp)) {
+    if (!check_backend(hm, errp)) {
         return false;
     }
-    unit = unit_of(hm->backend->mr.ram_block);
+    if (hm->container) {
+        if (!hm_container_check(hm->container, errp)) {
+            return false;
+        }
+        options_of_children(hm);
+    }
+    if (!check_options(hm, errp)) {
+        return false;
+    }
+    find_units(hm, &page, &unit);
     if (!choose_block_size(hm, unit, errp) || !check_fast_size(hm, errp)) {
         return false;
     }
-    make_place(hm, unit);
+    make_place(hm, page, unit);
     wrong = hm_numa_init(&hm->numa->numa);
     if (wrong) {
         error_setg(errp, "'%s': %s", hm->id, wrong);
@@ -285,23 +398,41 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
         free_place(hm);
         return false;
     }
-    dram = hm->fast_size / hm->block_size;
     blocks = DIV_ROUND_UP(hm->backend->size, hm->block_size);
-    hm->frames = hm_seats_new(blocks, dram, NULL);
+    first = hm->container ? dram_children(hm, blocks) : NULL;
+    hm->frames = hm_seats_new(blocks, hm->fast_size / hm->block_size, first);
     hm->tier_size[HM_TIER_DRAM] = hm->fast_size;
     hm->tier_size[HM_TIER_NVM] = hm->backend->size - hm->fast_size;
     hm->mappings = 1;
     return true;
 }
 
-static void numa_detach(Hybridmem *hm)
+/* The NUMA policy that a backend was made with. */
+static void restore(Hybridmem *hm, HostMemoryBackend *b, uint64_t offset,
+                    uint64_t size)
 {
-    HostMemoryBackend *b = hm->backend;
+    HmNuma part = hm->numa->numa;
     HmNodes nodes = { };
 
-    QEMU_BUILD_BUG_ON(sizeof(nodes) > sizeof(b->host_nodes));
+    part.host += offset;
+    part.pages = size / hm->page_size;
     memcpy(&nodes, b->host_nodes, sizeof(nodes));
-    hm_numa_restore(&hm->numa->numa, b->policy, &nodes);
+    hm_numa_restore(&part, b->policy, &nodes);
+}
+
+static void numa_detach(Hybridmem *hm)
+{
+    if (hm->container) {
+        unsigned i;
+
+        for (i = 0; i < hm_container_n_children(hm->container); i++) {
+            const HmChild *o = hm_container_child(hm->container, i);
+
+            restore(hm, o->backend, o->offset, o->size);
+        }
+    } else {
+        restore(hm, hm->backend, 0, hm->backend->size);
+    }
     hm_frames_free(hm->frames);
     hm->frames = NULL;
     free_place(hm);

@@ -82,14 +82,13 @@ static bool choose_mover(Hybridmem *hm, Error **errp)
                    object_get_typename(OBJECT(hm->backend)));
         return false;
     }
-    if (hm->mover_option == HYBRIDMEM_MOVER_NUMA && hm->container) {
-        error_setg(errp, "mover=numa of '%s' is not possible: the children of"
-                   " memory-backend-container '%s' are not NUMA nodes of the"
-                   " host; use an ordinary memory backend, such as"
-                   " memory-backend-ram", hm->id, hm->memdev);
-        return false;
+    if (hm->mover_option == HYBRIDMEM_MOVER_AUTO) {
+        hm->mover = hm->container && !hm_numa_can_move(hm->container, true) ?
+                    &hm_mover_remap_ops : &hm_mover_numa_ops;
+    } else {
+        hm->mover = hm->mover_option == HYBRIDMEM_MOVER_REMAP ?
+                    &hm_mover_remap_ops : &hm_mover_numa_ops;
     }
-    hm->mover = hm->container ? &hm_mover_remap_ops : &hm_mover_numa_ops;
     return true;
 }
 

@@ -58,9 +58,10 @@ enum {
 
 /*
  * Calls for one chunk.  Three are enough unless the kernel stops in the
- * middle; each such stop settles a page at least.
+ * middle, where something is pinned; each such stop settles two units at
+ * least, mostly a whole piece.
  */
-#define ROUNDS_MAX 8
+#define ROUNDS_MAX 16
 
 /* A status that the kernel has not written. */
 #define NO_STATUS INT_MIN
@@ -93,6 +94,7 @@ typedef struct HmPiece {
     int node;                   /* where it is to go */
     HmStep step;
     unsigned stride;            /* for STEP_REST: a folio's units, power of 2 */
+    bool jammed;                /* the kernel stopped within it */
 } HmPiece;
 
 typedef struct HmScratch {
@@ -364,12 +366,18 @@ static void assign(HmNuma *n, HmPiece *piece, HmTier tier)
     piece->node = best;
 }
 
+/* What may be one folio, if folios have @piece's stride. */
+static uint64_t group_of(const HmNuma *n, const HmPiece *piece,
+                         const HmUnit *unit)
+{
+    return (uintptr_t)unit_addr(n, unit) / (n->host_page_size * piece->stride);
+}
+
 static bool name_now(const HmNuma *n, const HmPiece *piece, unsigned i,
                      bool is_first, bool is_last, uint64_t *group)
 {
     const HmScratch *s = n->scratch;
-    uint64_t number = (uintptr_t)unit_addr(n, &s->unit[i]) /
-                      (n->host_page_size * piece->stride);
+    uint64_t number = group_of(n, piece, &s->unit[i]);
 
     switch (piece->step) {
     case STEP_FIRST:
@@ -428,22 +436,37 @@ static long call_kernel(HmNuma *n, unsigned count)
 }
 
 /*
- * How many of the first units in a call the kernel has tried.  If it stopped,
- * it was at a unit with an error, behind some without a word: those stayed.
+ * Two units of one piece, the latter off the lists although the former was
+ * collected and stayed: they seem to be one folio.
  */
-static unsigned units_tried(const HmScratch *s, unsigned count, long ret)
+static void note_jam(HmScratch *s, unsigned stayed, unsigned off_list)
+{
+    for (unsigned i = 0; i < s->n_pieces; i++) {
+        if (s->piece[i].first <= stayed && off_list < s->piece[i].end) {
+            s->piece[i].jammed = true;
+        }
+    }
+}
+
+/*
+ * How many of the first units in a call the kernel has tried.  If it stopped,
+ * it was at a unit with an error, behind some without a word, of which at
+ * least one stayed.
+ */
+static unsigned units_tried(HmScratch *s, unsigned count, long ret)
 {
     unsigned i = count;
 
-    if (ret > 0) {
-        while (i > 0 && s->status[i - 1] == NO_STATUS) {
-            i--;
-        }
-        if (i > 1 && s->status[i - 2] == NO_STATUS) {
-            return i;
-        }
+    while (i > 0 && s->status[i - 1] == NO_STATUS) {
+        i--;
     }
-    return count;
+    if (ret <= 0 || i < 2 || s->status[i - 2] != NO_STATUS) {
+        return count;
+    }
+    if (s->status[i - 1] == -EBUSY) {
+        note_jam(s, s->index[i - 2], s->index[i - 1]);
+    }
+    return i;
 }
 
 /* One call for all that is to go to @node now. */
@@ -467,43 +490,46 @@ static long move_to(HmNuma *n, int node)
         HmUnit *unit = &s->unit[s->index[i]];
 
         unit->status = s->status[i];
-        unit->tried = ret >= 0 || unit->status != NO_STATUS;
+        /* After an error, a busy one may only have been collected before. */
+        unit->tried = ret >= 0 || (unit->status != NO_STATUS &&
+                                   unit->status != -EBUSY);
     }
     return ret;
 }
 
-/* How many units from @piece's first on arrived together: a power of 2. */
+/*
+ * How many units from @piece's first on have arrived just now, together: a
+ * power of 2.
+ */
 static unsigned came_along(const HmNuma *n, const HmPiece *piece,
                            const HmNodes *nodes)
 {
     const HmScratch *s = n->scratch;
-    unsigned i = piece->first;
+    const HmUnit *first = &s->unit[piece->first];
+    unsigned i = 0;
 
-    while (i < piece->end && has_node(nodes, s->unit[i].at) &&
-           s->unit[i].number == s->unit[piece->first].number +
-                                (i - piece->first)) {
+    while (i < piece->end - piece->first && first[i].open &&
+           first[i].number == first->number + i &&
+           has_node(nodes, first[i].at)) {
         i++;
     }
-    return pow2floor(MAX(i - piece->first, 1));
+    return pow2floor(MAX(i, 1));
 }
 
-/* Closes the unit that was tried and stayed; and what seems to be with it. */
-static void settle_stuck(HmNuma *n, HmPiece *piece, unsigned i)
+/*
+ * Closes the unit that was tried and stayed, and what seems to be one folio
+ * with it: its group, or the piece, if the other end stayed as well.
+ */
+static void settle_stuck(HmNuma *n, const HmPiece *piece, unsigned i)
 {
     HmScratch *s = n->scratch;
-    uint64_t number = s->unit[i].number;
-    unsigned end = i + 1;
+    uint64_t group = group_of(n, piece, &s->unit[i]);
 
-    while (end < piece->end && s->unit[end].number < number + piece->stride) {
-        end++;
+    if (piece->step == STEP_LAST || piece->jammed) {
+        settle_piece(n, piece, HM_NUMA_PINNED);
+        return;
     }
-    if (piece->step == STEP_LAST ||
-        (end < piece->end && s->unit[end].number == number + 1 &&
-         s->unit[end].tried && s->unit[end].status == -EBUSY)) {
-        /* Both ends, or its neighbour was off the list with it: one folio. */
-        end = piece->end;
-    }
-    for (; i < end; i++) {
+    for (; i < piece->end && group_of(n, piece, &s->unit[i]) == group; i++) {
         if (s->unit[i].open) {
             settle(&s->unit[i], HM_NUMA_PINNED);
         }
@@ -515,6 +541,8 @@ static void judge(HmNuma *n, HmPiece *piece, const HmNodes *nodes)
 {
     HmScratch *s = n->scratch;
     HmStep next = piece->step;
+    unsigned stride = piece->step == STEP_FIRST ? came_along(n, piece, nodes)
+                                                : 1;
 
     for (unsigned i = piece->first; i < piece->end; i++) {
         if (s->unit[i].open) {
@@ -538,9 +566,9 @@ static void judge(HmNuma *n, HmPiece *piece, const HmNodes *nodes)
     for (unsigned i = piece->first; i < piece->end; i++) {
         s->unit[i].tried = false;
     }
-    piece->stride = piece->step == STEP_FIRST ? came_along(n, piece, nodes)
-                                              : 1;
+    piece->stride = stride;
     piece->step = next;
+    piece->jammed = false;
 }
 
 /* The kernel refused all or part of a call for @node. */

@@ -235,6 +235,12 @@ void hm_engine_submit(Hybridmem *hm, HmRequest *rq);
 extern const HmMoverOps hm_mover_remap_ops;
 extern const HmMoverOps hm_mover_numa_ops;
 
+/*
+ * Can the kernel move the children of @c?  With @bound: and are its tiers
+ * bound to different NUMA nodes, so that it should?
+ */
+bool hm_numa_can_move(HmContainer *c, bool bound);
+
 /* Carries out hm->batch with the guest held. */
 void hm_remap_relocate(Hybridmem *hm);
 
