@@ -377,7 +377,7 @@ static bool name_now(const HmNuma *n, const HmPiece *piece, unsigned i,
                      bool is_first, bool is_last, uint64_t *group)
 {
     const HmScratch *s = n->scratch;
-    uint64_t number = group_of(n, piece, &s->unit[i]);
+    uint64_t number = group_of(n, piece, &s->unit[i]);     /* not 0 */
 
     switch (piece->step) {
     case STEP_FIRST:
@@ -385,7 +385,7 @@ static bool name_now(const HmNuma *n, const HmPiece *piece, unsigned i,
     case STEP_LAST:
         return is_last;
     default:
-        if (!is_first && number == *group) {
+        if (number == *group) {
             return false;
         }
         *group = number;
@@ -453,14 +453,14 @@ static void note_jam(HmScratch *s, unsigned stayed, unsigned off_list)
  * it was at a unit with an error, behind some without a word, of which at
  * least one stayed.
  */
-static unsigned units_tried(HmScratch *s, unsigned count, long ret)
+static unsigned units_tried(HmScratch *s, unsigned count)
 {
     unsigned i = count;
 
     while (i > 0 && s->status[i - 1] == NO_STATUS) {
         i--;
     }
-    if (ret <= 0 || i < 2 || s->status[i - 2] != NO_STATUS) {
+    if (i < 2 || s->status[i - 2] != NO_STATUS) {
         return count;
     }
     if (s->status[i - 1] == -EBUSY) {
@@ -485,7 +485,7 @@ static long move_to(HmNuma *n, int node)
         return 0;
     }
     ret = call_kernel(n, count);
-    tried = units_tried(s, count, ret);
+    tried = units_tried(s, count);
     for (unsigned i = 0; i < tried; i++) {
         HmUnit *unit = &s->unit[s->index[i]];
 
@@ -498,8 +498,8 @@ static long move_to(HmNuma *n, int node)
 }
 
 /*
- * How many units from @piece's first on have arrived just now, together: a
- * power of 2.
+ * How many units from @piece's first on have arrived just now, together.  A
+ * power of 2, for the list may begin within a folio.
  */
 static unsigned came_along(const HmNuma *n, const HmPiece *piece,
                            const HmNodes *nodes)
@@ -513,7 +513,7 @@ static unsigned came_along(const HmNuma *n, const HmPiece *piece,
            has_node(nodes, first[i].at)) {
         i++;
     }
-    return pow2floor(MAX(i, 1));
+    return pow2ceil(MAX(i, 1));
 }
 
 /*
@@ -594,8 +594,8 @@ static void refused(HmNuma *n, int node, HmTier tier, int error)
     }
 }
 
-/* One call for each node; then the truth.  False: no use in going on. */
-static bool round_of_calls(HmNuma *n, HmTier tier)
+/* One call for each node; then the truth. */
+static void round_of_calls(HmNuma *n, HmTier tier)
 {
     const HmNodes *nodes = &n->nodes[tier];
     HmScratch *s = n->scratch;
@@ -608,7 +608,10 @@ static bool round_of_calls(HmNuma *n, HmTier tier)
     ret = look(n, true);
     if (ret < 0) {
         fail(n, "the kernel does not tell where pages are", -ret);
-        return false;
+        for (unsigned i = 0; i < s->n_pieces; i++) {
+            settle_piece(n, &s->piece[i], HM_NUMA_FAILED);
+        }
+        return;
     }
     for (unsigned i = 0; i < s->n_pieces; i++) {
         judge(n, &s->piece[i], nodes);
@@ -618,7 +621,6 @@ static bool round_of_calls(HmNuma *n, HmTier tier)
             refused(n, node, tier, error[node]);
         }
     }
-    return true;
 }
 
 static bool any_open(const HmScratch *s)
@@ -651,9 +653,7 @@ static void move_units(HmNuma *n, HmTier tier)
         assign(n, &s->piece[i], tier);
     }
     for (unsigned i = 0; i < ROUNDS_MAX && any_open(s); i++) {
-        if (!round_of_calls(n, tier)) {
-            break;
-        }
+        round_of_calls(n, tier);
     }
 }
 
