@@ -57,6 +57,17 @@ static void test_table(void)
     hm_residency_free(r);
 }
 
+/* 16 bytes for each 64 pages. */
+static void test_bytes(void)
+{
+    HmResidency *a = hm_residency_new(64, 1);
+    HmResidency *b = hm_residency_new(65, 1);
+
+    g_assert_cmpuint(hm_residency_bytes(b) - hm_residency_bytes(a), ==, 16);
+    hm_residency_free(a);
+    hm_residency_free(b);
+}
+
 /* Each place to each, and what it returns. */
 static void test_changes(void)
 {
@@ -165,6 +176,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hybridmem/residency/table", test_table);
+    g_test_add_func("/hybridmem/residency/bytes", test_bytes);
     g_test_add_func("/hybridmem/residency/changes", test_changes);
     g_test_add_func("/hybridmem/residency/property", test_property);
     g_test_add_func("/hybridmem/residency/large", test_large);
