@@ -93,22 +93,24 @@ static size_t unit_of(size_t page, int fd)
 }
 
 /* What the kernel allocates, and what it moves at once. */
-static void find_units(Hybridmem *hm, size_t *page, size_t *unit)
+static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
 {
     RAMBlock *rb = hm->backend->mr.ram_block;
     unsigned i;
 
+    *mixed = false;
     *page = qemu_ram_pagesize(rb);
     if (!hm->container) {
         *unit = unit_of(*page, qemu_ram_is_shared(rb) ?
                         qemu_ram_get_fd(rb) : -1);
         return;
     }
+    *page = hm_container_child(hm->container, 0)->align;
     *unit = 0;
     for (i = 0; i < hm_container_n_children(hm->container); i++) {
         const HmChild *o = hm_container_child(hm->container, i);
 
-        *page = MAX(*page, o->align);
+        *mixed |= o->align != *page;
         *unit = MAX(*unit, unit_of(o->align, o->fd));
     }
 }
@@ -346,7 +348,7 @@ static void make_place(Hybridmem *hm, size_t page, size_t unit)
         .pages = hm->pages,
         .page_size = hm->page_size,
         .host_page_size = MAX(page, hm->page_size),
-        .huge_size = unit,
+        .huge_size = MAX(page, thp_size()),     /* or large folios */
         .nodes = { hm->nodes[HM_TIER_DRAM], hm->nodes[HM_TIER_NVM] },
     };
     np->where = hm_residency_new(hm->pages, per_block);
@@ -364,6 +366,7 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     g_autofree unsigned long *first = NULL;
     uint32_t blocks;
     size_t page, unit;
+    bool mixed;
     int ret;
 
     if (!check_backend(hm, errp)) {
@@ -378,7 +381,13 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     if (!check_options(hm, errp)) {
         return false;
     }
-    find_units(hm, &page, &unit);
+    find_units(hm, &page, &unit, &mixed);
+    if (mixed) {
+        error_setg(errp, "'%s' cannot move '%s' by mover numa: its children"
+                   " have pages of different sizes; use mover=remap, or"
+                   " hugetlbfs for all or none", hm->id, hm->memdev);
+        return false;
+    }
     if (!choose_block_size(hm, unit, errp) || !check_fast_size(hm, errp)) {
         return false;
     }
@@ -500,6 +509,7 @@ const HmMoverOps hm_mover_numa_ops = {
     .detach = numa_detach,
     .carry_out = hm_numa_relocate,
     .window = hm_numa_window,
+    .rest = hm_numa_rest,
     .settle = hm_numa_settle,
     .check_quota = numa_check_quota,
     .set_quota = hm_numa_set_quota,

@@ -668,6 +668,9 @@ static void *engine_thread(void *opaque)
                 call_main(hm, main_sample_stop);
                 hm->log_is_on = false;
             }
+            if (hm->mover->rest) {
+                hm->mover->rest(hm);
+            }
             wait_until(hm, now_ns() + IDLE_NS);
             hm->observed_at_ns = now_ns();      /* heat keeps meanwhile */
         } else {

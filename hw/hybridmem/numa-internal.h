@@ -28,7 +28,8 @@ struct HmNumaPlace {
     uint32_t over_hand, away_hand;      /* blocks */
     /* Bit set: the block may be over, or away; cleared when it is not. */
     unsigned long *over, *away;
-    uint64_t foreign;           /* pages, not yet told */
+    uint64_t foreign_ever;      /* pages that others have moved */
+    uint64_t foreign;           /* those of them not yet told */
     int64_t foreign_event_ns, pressure_event_ns;
     bool quota_pending;
     uint64_t quota_asked;       /* bytes */
@@ -66,6 +67,7 @@ void hm_numa_publish(Hybridmem *hm);
 
 /* HmMoverOps. */
 void hm_numa_window(Hybridmem *hm, uint64_t elapsed_ms);
+void hm_numa_rest(Hybridmem *hm);
 void hm_numa_set_quota(Hybridmem *hm, uint64_t fast_size);
 void hm_numa_relocate(Hybridmem *hm);
 size_t hm_numa_settle(Hybridmem *hm, HmMove *moves, size_t max);

@@ -885,21 +885,18 @@ static int system_mbind(void *addr, size_t len, int mode, const HmNodes *nodes,
                  nodes ? HM_NUMA_NODES + 1 : 0, flags) ? -errno : 0;
 }
 
-/* What stands behind @key in a file of @node's in sysfs; negative errno. */
-static int64_t node_number(int node, const char *name, const char *key)
+/* A small file of @node's in sysfs; what matters stands in front. */
+static int node_text(int node, const char *name, char *text, size_t size)
 {
     g_autofree char *path = g_strdup_printf("/sys/devices/system/node/node%d/"
                                             "%s", node, name);
-    char text[8192];    /* of a small file; what matters stands in front */
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    const char *at;
-    uint64_t value;
     ssize_t len;
 
     if (fd < 0) {
         return -errno;
     }
-    len = read(fd, text, sizeof(text) - 1);
+    len = read(fd, text, size - 1);
     if (len < 0) {
         len = -errno;
         close(fd);
@@ -907,7 +904,15 @@ static int64_t node_number(int node, const char *name, const char *key)
     }
     close(fd);
     text[len] = 0;
-    at = strstr(text, key);
+    return 0;
+}
+
+/* What stands behind @key. */
+static int64_t number_behind(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    uint64_t value;
+
     if (!at || qemu_strtou64(at + strlen(key), &at, 10, &value) ||
         value > INT64_MAX / KiB) {
         return -EIO;
@@ -917,23 +922,48 @@ static int64_t node_number(int node, const char *name, const char *key)
 
 static int64_t system_node_size(int node)
 {
-    int64_t kib = node_number(node, "meminfo", "MemTotal:");
+    char text[8192];
+    int64_t kib = node_text(node, "meminfo", text, sizeof(text));
 
+    kib = kib < 0 ? kib : number_behind(text, "MemTotal:");
     return kib > 0 ? kib * KiB : kib ?: -ENODEV;
+}
+
+/*
+ * Free, and half of the files' pages that have not been used lately and are
+ * clean: Linux fills what is free with them, and for a move it drops some.
+ */
+static int64_t free_for_moves(const char *text)
+{
+    int64_t kib = number_behind(text, "MemFree:");
+    int64_t cache = number_behind(text, "Inactive(file):");
+    int64_t dirty = number_behind(text, "Dirty:");
+    int64_t under_way = number_behind(text, "Writeback:");
+
+    if (kib < 0) {
+        return kib;
+    }
+    if (cache > 0 && dirty >= 0 && under_way >= 0) {
+        kib += MAX(cache - dirty - under_way, 0) / 2;
+    }
+    return kib * KiB;
 }
 
 static int64_t system_node_free(int node, size_t page_size)
 {
     g_autofree char *name = NULL;
+    char text[8192];
     int64_t number;
+    int ret;
 
     if (page_size <= qemu_real_host_page_size()) {
-        number = node_number(node, "meminfo", "MemFree:");
-        return number < 0 ? number : number * KiB;
+        ret = node_text(node, "meminfo", text, sizeof(text));
+        return ret < 0 ? ret : free_for_moves(text);
     }
     name = g_strdup_printf("hugepages/hugepages-%zukB/free_hugepages",
                            page_size / 1024);
-    number = node_number(node, name, "");
+    ret = node_text(node, name, text, sizeof(text));
+    number = ret < 0 ? ret : number_behind(text, "");
     return number < 0 ? number : number * page_size;
 }
 

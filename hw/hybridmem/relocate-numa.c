@@ -49,19 +49,20 @@ static HmTier other(HmTier tier)
     return tier == HM_TIER_DRAM ? HM_TIER_NVM : HM_TIER_DRAM;
 }
 
-/* Those of @block's pages that have to move to be in @to. */
+/* Those of @block's pages that have to move to be in @to; where they are. */
 static size_t pages_to_move(Hybridmem *hm, uint32_t block, HmTier to,
-                            uint64_t *page)
+                            uint64_t *page, HmPlace *place)
 {
     uint64_t first = (uint64_t)block * hm->pages_per_block;
     uint64_t end = first + hm_numa_block_pages(hm, block);
     size_t n = 0;
 
     for (uint64_t p = first; p < end; p++) {
-        bool dram = hm_residency_place(hm->numa->where, p) == HM_PLACE_DRAM;
+        HmPlace now = hm_residency_place(hm->numa->where, p);
 
-        if (dram == (to == HM_TIER_NVM)) {
-            page[n++] = p;
+        if ((now == HM_PLACE_DRAM) == (to == HM_TIER_NVM)) {
+            page[n] = p;
+            place[n++] = now;       /* if the kernel does not answer */
         }
     }
     return n;
@@ -108,7 +109,7 @@ static void move_flock(Hybridmem *hm, Flock *f, HmTier to)
 
         while (end < f->n && n + hm->pages_per_block <= np->chunk) {
             count[end - begin] = pages_to_move(hm, f->block[end], to,
-                                               np->page + n);
+                                               np->page + n, np->place + n);
             n += count[end - begin];
             end++;
         }

@@ -50,6 +50,7 @@ void hm_numa_note(Hybridmem *hm, uint64_t page, HmPlace place, bool by_us)
     }
     if (!by_us && old != HM_PLACE_ABSENT && place != HM_PLACE_ABSENT) {
         np->foreign++;
+        np->foreign_ever++;
     }
     if (place == HM_PLACE_DRAM && !has_dram_seat(hm, block)) {
         set_bit(block, np->over);
@@ -207,6 +208,13 @@ static void seat_the_over(Hybridmem *hm)
     }
 }
 
+static void prefer(HmNumaPlace *np, HmTier tier)
+{
+    if (tier != np->preferred && hm_numa_prefer(&np->numa, tier) == 0) {
+        np->preferred = tier;
+    }
+}
+
 /* New pages go to dram while there is room, with some hysteresis. */
 static void choose_preferred(Hybridmem *hm)
 {
@@ -214,16 +222,18 @@ static void choose_preferred(Hybridmem *hm)
     uint64_t quota = hm_numa_quota_pages(hm);
     uint64_t used = hm_residency_pages(np->where, HM_PLACE_DRAM);
     uint64_t headroom = MAX(quota / HEADROOM, hm->pages_per_block);
-    HmTier want = np->preferred;
 
     if (used + headroom >= quota) {
-        want = HM_TIER_NVM;
+        prefer(np, HM_TIER_NVM);
     } else if (used + 2 * headroom < quota) {
-        want = HM_TIER_DRAM;
+        prefer(np, HM_TIER_DRAM);
     }
-    if (want != np->preferred && hm_numa_prefer(&np->numa, want) == 0) {
-        np->preferred = want;
-    }
+}
+
+/* Nobody looks after the quota: nothing new may go to dram. */
+void hm_numa_rest(Hybridmem *hm)
+{
+    prefer(place_of(hm), HM_TIER_NVM);
 }
 
 void hm_numa_publish(Hybridmem *hm)
@@ -234,6 +244,7 @@ void hm_numa_publish(Hybridmem *hm)
     for (int i = 0; i < HM_PLACE__MAX; i++) {
         np->shown[i] = hm_residency_pages(np->where, i);
     }
+    hm->stats.foreign_pages = np->foreign_ever;
     hm->resident[HM_TIER_DRAM] = np->shown[HM_PLACE_DRAM] * hm->page_size;
     hm->resident[HM_TIER_NVM] = np->shown[HM_PLACE_NVM] * hm->page_size;
     qemu_mutex_unlock(&hm->lock);
@@ -248,9 +259,6 @@ static void tell_of_foreign(Hybridmem *hm)
                          now_ns - np->foreign_event_ns < EVENT_NS)) {
         return;
     }
-    qemu_mutex_lock(&hm->lock);
-    hm->stats.foreign_pages += np->foreign;
-    qemu_mutex_unlock(&hm->lock);
     qapi_event_send_hybridmem_foreign_moves(hm->id, np->foreign);
     np->foreign = 0;
     np->foreign_event_ns = now_ns;

@@ -142,7 +142,8 @@ static void test_info(void)
     hmt_assert_in(mtree, "ram): dmcon0");
     hmt_assert_in(flat, "ram): dmcon0");
     hmt_assert_in(info, "hm0: running");
-    hmt_assert_in(info, "memdev dmcon0, mover remap, policy manual, blocks of 4 KiB");
+    hmt_assert_in(info, "memdev dmcon0, mover remap, policy manual,"
+                  " blocks of 4 KiB");
     hmt_assert_in(heat, "hm0: ......");
     qobject_unref(reply);
     hmt_stop(t);

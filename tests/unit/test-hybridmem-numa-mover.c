@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The numa mover against a kernel that is made up here: real movers, seats,
- * residency and statistics, without a thread.
+ * The numa mover against a kernel that is made up here: real mover, seats,
+ * residency and statistics; at the end with the engine's thread, too.  Built
+ * a second time with -fsanitize=thread.
  */
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "qapi/qapi-events-hybridmem.h"
 #include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
 #include "hw/hybridmem/seats.h"
 #include "../../hw/hybridmem/numa-internal.h"
 
@@ -30,6 +33,7 @@ typedef struct Kernel {
 } Kernel;
 
 static Kernel kernel;
+static QemuMutex kernel_lock;
 
 static void put(uint64_t page, int node)
 {
@@ -55,6 +59,7 @@ static long fake_move_pages(unsigned long count, void **pages,
 {
     long left = 0;
 
+    qemu_mutex_lock(&kernel_lock);
     kernel.moves += nodes != NULL;
     for (unsigned long i = 0; i < count; i++) {
         uint64_t page = (uintptr_t)pages[i] / PAGE - 1;
@@ -74,6 +79,7 @@ static long fake_move_pages(unsigned long count, void **pages,
         }
         status[i] = kernel.node[page];
     }
+    qemu_mutex_unlock(&kernel_lock);
     return left;
 }
 
@@ -86,8 +92,15 @@ static int fake_mbind(void *addr, size_t len, int mode, const HmNodes *nodes,
 
 static int64_t fake_free(int node, size_t page_size)
 {
-    return node < NODES ? (kernel.room[node] - kernel.used[node]) *
-           (int64_t)PAGE : -ENOENT;
+    int64_t pages;
+
+    if (node >= NODES) {
+        return -ENOENT;
+    }
+    qemu_mutex_lock(&kernel_lock);
+    pages = kernel.room[node] - kernel.used[node];
+    qemu_mutex_unlock(&kernel_lock);
+    return pages * PAGE;
 }
 
 static int64_t fake_size(int node)
@@ -157,6 +170,21 @@ HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits)
     return NULL;
 }
 
+void qapi_event_send_hybridmem_state_change(const char *id,
+                                            HybridmemState state,
+                                            HybridmemInhibitorList *list)
+{
+}
+
+HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
+                                    uint64_t map_limit)
+{
+    HmPolicyParams pp;
+
+    hm_policy_params_init(&pp);
+    return pp;
+}
+
 static HmTier tier_of_page(const Hybridmem *hm, uint64_t page)
 {
     return hm_residency_place(hm->numa->where, page) == HM_PLACE_DRAM ?
@@ -165,6 +193,11 @@ static HmTier tier_of_page(const Hybridmem *hm, uint64_t page)
 
 static const HmMoverOps mover_ops = {
     .kind = HYBRIDMEM_MOVER_NUMA,
+    .carry_out = hm_numa_relocate,
+    .window = hm_numa_window,
+    .rest = hm_numa_rest,
+    .settle = hm_numa_settle,
+    .set_quota = hm_numa_set_quota,
     .tier_of_page = tier_of_page,
 };
 
@@ -580,6 +613,15 @@ static void test_new_pages(void)
     put_range(700, 50, FAST);
     window(f, 700, 50);
     g_assert_cmpint(kernel.preferred, ==, SLOW);
+    put_range(500, 200, ABSENT);
+    f->hm.params.reconcile_rate = 1024 * PAGE;
+    window(f, 0, 0);
+    g_assert_cmpint(kernel.preferred, ==, FAST);
+    /* Nobody watches. */
+    hm_numa_rest(&f->hm);
+    g_assert_cmpint(kernel.preferred, ==, SLOW);
+    window(f, 0, 0);
+    g_assert_cmpint(kernel.preferred, ==, FAST);
     check_truth(f);
     tear_down(f);
 }
@@ -675,8 +717,128 @@ static void test_random(void)
     }
 }
 
+/* --- with the engine's thread -------------------------------------------- */
+
+#define THREAD_PAGES 1024
+#define PATIENCE_US (20 * 1000 * 1000LL)
+
+static struct {
+    HmSampler base;
+    uint64_t page;              /* 100 pages from here are written */
+} guest;
+
+static void guest_start(HmSampler *s)
+{
+}
+
+static bool guest_read(HmSampler *s)
+{
+    return true;
+}
+
+static void guest_collect(HmSampler *s, unsigned long *dirty)
+{
+    bitmap_set(dirty, qatomic_read(&guest.page), 100);
+}
+
+static const HmSamplerOps guest_ops = {
+    .name = "fake",
+    .start = guest_start,
+    .read = guest_read,
+    .collect = guest_collect,
+    .stop = guest_start,
+};
+
+static uint64_t on_fast(uint64_t page, uint64_t n)
+{
+    uint64_t found = 0;
+
+    qemu_mutex_lock(&kernel_lock);
+    while (n--) {
+        found += kernel.node[page++] == FAST;
+    }
+    qemu_mutex_unlock(&kernel_lock);
+    return found;
+}
+
+static void free_request(HmRequest *rq)
+{
+    g_free(rq);
+}
+
+static void ask_for_quota(Hybridmem *hm, uint64_t pages)
+{
+    HmRequest *rq = g_new0(HmRequest, 1);
+
+    rq->kind = HM_REQUEST_QUOTA;
+    rq->fast_size = pages * PAGE;
+    rq->finished = free_request;
+    hm_engine_submit(hm, rq);
+}
+
+/* What QMP does meanwhile. */
+static void look_on(Hybridmem *hm)
+{
+    HybridmemInfo *info;
+
+    main_loop_wait(true);
+    info = hm_stats_info(hm);
+    g_assert_cmpuint(info->tiers->value->size, <=, THREAD_PAGES * PAGE);
+    qapi_free_HybridmemInfo(info);
+    g_usleep(200);
+}
+
+#define RUN_UNTIL(condition) do {                                       \
+    int64_t end_ = g_get_monotonic_time() + PATIENCE_US;                \
+    while (!(condition) && g_get_monotonic_time() < end_) {             \
+        look_on(hm);                                                    \
+    }                                                                   \
+    g_assert_true(condition);                                           \
+} while (0)
+
+static void test_thread(void)
+{
+    Fixture *f = set_up(THREAD_PAGES, 1, 128);
+    Hybridmem *hm = &f->hm;
+
+    put_range(0, 128, FAST);
+    put_range(128, THREAD_PAGES - 128, SLOW);
+    guest.base.ops = &guest_ops;
+    guest.page = 400;
+    hm->params = (HybridmemParameters) {
+        .enabled = true, .interval = 20, .window = 5, .half_life = 100,
+        .policy = HYBRIDMEM_POLICY_WRITE_HEAT, .model = (char *)"none",
+        .reconcile_rate = 1 << 30,
+    };
+    hm->sampler = &guest.base;
+    hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);
+    hm->state = HYBRIDMEM_STATE__MAX;
+    qemu_cond_init(&hm->wake);
+    QSIMPLEQ_INIT(&hm->requests);
+    QSIMPLEQ_INIT(&hm->finished);
+    hm_engine_start_thread(hm);
+
+    RUN_UNTIL(on_fast(400, 100) == 100);
+    qatomic_set(&guest.page, 700);
+    RUN_UNTIL(on_fast(700, 100) == 100);
+    ask_for_quota(hm, 32);
+    RUN_UNTIL(on_fast(0, THREAD_PAGES) <= 32);
+    ask_for_quota(hm, 512);
+    RUN_UNTIL(on_fast(700, 100) == 100);
+
+    hm_engine_stop_thread(hm);
+    g_assert_cmpuint(hm->stats.batches, ==, 0);
+    g_assert_cmpuint(hm->stats.stall_ns, ==, 0);
+    check_truth(f);
+    g_free(hm->plan);
+    qemu_cond_destroy(&hm->wake);
+    tear_down(f);
+}
+
 int main(int argc, char **argv)
 {
+    qemu_init_main_loop(&error_abort);
+    qemu_mutex_init(&kernel_lock);
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hybridmem/seats", test_seats);
     g_test_add_func("/hybridmem/numa-mover/exchange", test_exchange);
@@ -696,5 +858,6 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/numa-mover/new-pages", test_new_pages);
     g_test_add_func("/hybridmem/numa-mover/quota", test_quota);
     g_test_add_func("/hybridmem/numa-mover/random", test_random);
+    g_test_add_func("/hybridmem/numa-mover/thread", test_thread);
     return g_test_run();
 }

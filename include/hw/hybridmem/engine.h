@@ -123,6 +123,8 @@ typedef struct HmMoverOps {
      * else has seen it.  May be NULL.
      */
     void (*window)(Hybridmem *hm, uint64_t elapsed_ms);
+    /* There will be no windows for a while.  Called often.  May be NULL. */
+    void (*rest)(Hybridmem *hm);
     /*
      * Up to @max moves of single blocks that placement needs, whatever the
      * policy says; one of promote and demote is HM_BLOCK_NONE.  May be NULL.
