@@ -78,6 +78,8 @@ class Hardware:
         below 4 GiB, so only its start is told when it has two parts."""
         at, low = 0, self._low()
         for i, size in enumerate(self.node_sizes):
+            if not size:
+                continue
             if at >= low:
                 self.ranges[f"node{i}"] = Range(at - low + 4 * GiB, size,
                                                 "node")
@@ -115,6 +117,9 @@ class Hardware:
             found[f"{name}_mib"] = str(r.size // MiB)
         for i, name in enumerate(self.server.nvdimm):
             found[f"{name}_index"] = str(i)
+        for i, node in enumerate(self.server.node):
+            if node.nvdimm:
+                found[f"{node.nvdimm}_node"] = str(i)
         for i, name in enumerate(self.server.disk):
             found[f"{name}_disk"] = f"/dev/vd{chr(ord('a') + i)}"
         return found
@@ -136,12 +141,17 @@ class Hardware:
             at = self.ranges[name]
             found += ["-object", backend(name, size * MiB + LABEL, backing),
                       "-device", f"nvdimm,id=dimm{i},memdev={name},slot={i},"
-                      f"label-size={LABEL},addr={at.start:#x}"]
+                      f"label-size={LABEL},addr={at.start:#x}" +
+                      self._node_of(name)]
         for name, size in self.server.disk.items():
             found += ["-drive", f"id={name},if=none,format=raw,"
                       f"cache=unsafe,file={backing(name, size * MiB)}",
                       "-device", f"virtio-blk-pci,drive={name}"]
         return found + list(self.server.options)
+
+    def _node_of(self, nvdimm):
+        return "".join(f",node={i}" for i, n in enumerate(self.server.node)
+                       if n.nvdimm == nvdimm)
 
     def _nodes(self):
         found, cpu = [], 0
@@ -149,9 +159,12 @@ class Hardware:
             cpus = f",cpus={cpu}-{cpu + node.cpus - 1}" if node.cpus else \
                 ",initiator=0"
             cpu += node.cpus
-            found += ["-object", "memory-backend-ram,"
-                      f"id=m{i},size={self.node_sizes[i]}",
-                      "-numa", f"node,nodeid={i},memdev=m{i}{cpus}"]
+            memdev = ""
+            if node.memory:
+                memdev = f",memdev=m{i}"
+                found += ["-object", "memory-backend-ram,"
+                          f"id=m{i},size={self.node_sizes[i]}"]
+            found += ["-numa", f"node,nodeid={i}{memdev}{cpus}"]
         for i, node in enumerate(self.server.node):
             for kind, value in (("latency", f"latency={node.latency}"),
                                 ("bandwidth",

@@ -20,7 +20,8 @@ from .hardware import Hardware
 
 SERVER = LAB / "server"
 KERNELS = ("linux-image-amd64",)
-PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ")
+PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ",
+            "numapages", "holdpages", "fillnode")
 CFLAGS = ("-O2", "-g0", "-Wall", "-Werror", "-static",
           "-I", str(guest.ROOT / "include"))
 
@@ -260,6 +261,7 @@ def scenario_files(scenario):
 
 
 def scenario_archive(files):
+    files |= program_files(scenario, obj)
     cpio = Cpio()
     for path, source in sorted(files.items()):
         cpio.file(path, contents(source))

@@ -16,11 +16,13 @@ FILE_NAME = re.compile(r"[a-z][a-z0-9_-]*$")
 
 @dataclasses.dataclass
 class Node:
-    """A NUMA node of the server; it has CPUs or is memory only."""
-    memory: int             # MiB
+    """A NUMA node of the server; it has CPUs or is memory only.  One of an
+    nvdimm is empty until a script makes that the system's RAM."""
+    memory: int = 0         # MiB
     cpus: int = 0
     latency: int = 100      # ns, from node 0
     bandwidth: int = 10240  # MiB/s, from node 0
+    nvdimm: str = ""        # its name, in place of memory
 
 
 @dataclasses.dataclass
@@ -155,6 +157,20 @@ def sizes(reader, key, align):
 
 def read_server(file, table):
     reader = Reader(file, table, "server")
+def check_node(reader, server, number, node):
+    path = f"node[{number}]"
+    if bool(node.memory) == bool(node.nvdimm):
+        reader.error(path, "give either memory = MiB or nvdimm = \"NAME\"")
+    if node.nvdimm and node.nvdimm not in server.nvdimm:
+        reader.error(path, f"there is no nvdimm '{node.nvdimm}'; there are "
+                     f"{', '.join(server.nvdimm) or 'none'} (server.nvdimm)")
+    if node.nvdimm in [n.nvdimm for n in server.node[:number] if n.nvdimm]:
+        reader.error(path, f"the nvdimm '{node.nvdimm}' belongs to a node "
+                     "before it")
+    if node.nvdimm and node.cpus:
+        reader.error(path, "a node of an nvdimm has no CPUs; leave cpus out")
+
+
     server = reader.fill(Server)
     sizes(reader, "reserved", 1)
     sizes(reader, "nvdimm", 16)
@@ -173,6 +189,8 @@ def read_server(file, table):
             reader.error("node[0]", "the first node needs cpus = 1 or more")
         server.memory = sum(n.memory for n in server.node)
         server.cpus = sum(n.cpus for n in server.node)
+        for i, node in enumerate(server.node):
+            check_node(reader, server, i, node)
     if server.memory < 512:
         reader.error("memory", f"{server.memory} MiB are too few for the "
                      "server's own system; give 512 or more")

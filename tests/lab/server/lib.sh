@@ -245,6 +245,19 @@ nvdimm_namespace() {
     echo "/dev/$lab_dev"
 }
 
+# nvdimm_node NAME: makes the scenario's nvdimm NAME the RAM of its node, for
+# what can be moved; prints the device (dax0.0), which daxctl offline-memory and
+# online-memory take.
+nvdimm_node() {
+    lab_dev=$(nvdimm_namespace "$1" devdax)
+    modprobe kmem
+    # The kernel is not to do it by itself, as memory that cannot be moved.
+    echo offline >/sys/devices/system/memory/auto_online_blocks
+    daxctl reconfigure-device -m system-ram "${lab_dev#/dev/}" >/tmp/daxctl 2>&1 ||
+        die "daxctl: $(cat /tmp/daxctl)"
+    echo "${lab_dev#/dev/}"
+}
+
 # mount_fsdax DEVICE FOLDER: ext4 with -o dax.
 mount_fsdax() {
     modprobe -a crc32c_generic ext4
@@ -252,6 +265,43 @@ mount_fsdax() {
     /usr/bin/mke2fs -q -F -t ext4 -b 4096 -E stride=512,stripe_width=512 "$1"
     mkdir -p "$2"
     mount -t ext4 -o dax "$1" "$2"
+}
+
+# --- NUMA -------------------------------------------------------------------
+
+# ram_at NAME: where QEMU has the guest's RAM, an address of its process.
+ram_at() {
+    hmp "$1" gpa2hva 0 | tr -d '\r' | awk '/Host virtual/ { print $NF }'
+}
+
+# on_nodes NAME BYTES [maps|pages]: sets n0, n1, ... and absent: how many of
+# the first BYTES of the guest's RAM lie on which node of the server, by
+# numa_maps of its QEMU (then also policy), or page by page; see numapages.c.
+on_nodes() {
+    lab_nodes=$(numapages "${3:-maps}" "$(guest_pid "$1")" "$(ram_at "$1")" "$2")
+    eval "$lab_nodes"
+}
+
+# residency NAME: sets fast, slow, elsewhere, missing: bytes, by QEMU's word.
+residency() {
+    qmp "$1" query-hybridmem >/tmp/residency
+    fast=$(qmp --get return.0.tiers.0.resident </tmp/residency)
+    slow=$(qmp --get return.0.tiers.1.resident </tmp/residency)
+    elsewhere=$(qmp --get return.0.residency.elsewhere </tmp/residency)
+    missing=$(qmp --get return.0.residency.absent </tmp/residency)
+}
+
+# wait_passes NAME: until QEMU has asked for all of the guest's RAM anew.
+wait_passes() {
+    lab_passes=$(qmp "$1" query-hybridmem return.0.residency.passes)
+    lab_left=300
+    # The pass that is under way began before.
+    until [ "$(qmp "$1" query-hybridmem return.0.residency.passes)" -ge \
+            $((lab_passes + 2)) ]; do
+        lab_left=$((lab_left - 1))
+        [ $lab_left -gt 0 ] || die "$1: residency is not looked at any more"
+        sleep 0.1
+    done
 }
 
 # --- The kernel's own counts ------------------------------------------------

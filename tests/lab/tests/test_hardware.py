@@ -138,6 +138,22 @@ class Nodes(unittest.TestCase):
                 Hardware(server(nodes, reserved={"dram": 512}))
         Hardware(server([Node(256, 1), Node(896)], reserved={"dram": 512}))
 
+    def test_of_an_nvdimm(self):
+        hardware = Hardware(server(
+            [Node(1024, 1), Node(512), Node(nvdimm="y", latency=300)],
+            nvdimm={"x": 16, "y": 256}))
+        self.assertEqual(hardware.total, 1536 * MiB)
+        self.assertNotIn("node2", hardware.ranges)
+        self.assertEqual(hardware.variables()["y_node"], "2")
+        self.assertNotIn("x_node", hardware.variables())
+        words = hardware.options()
+        self.assertIn("node,nodeid=2,initiator=0", words)
+        self.assertFalse([w for w in words if "id=m2" in w])
+        nvdimms = [w for w in words if w.startswith("nvdimm,")]
+        self.assertNotIn(",node=", nvdimms[0])
+        self.assertTrue(nvdimms[1].endswith(",node=2"))
+        self.assertTrue([w for w in words if "target=2" in w])
+
     def test_options(self):
         words = " ".join(Hardware(server(
             [Node(1024, 3), Node(512, latency=300, bandwidth=5),

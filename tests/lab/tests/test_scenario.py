@@ -125,8 +125,26 @@ class Refused(unittest.TestCase):
         self.wrong("server.cpus", "nodes",
                    server={"cpus": 1, "node": [node]})
         self.wrong("node[0]", "cpus", server={"node": [{"memory": 600}]})
-        self.wrong("server.node[1].memory", "missing",
+        self.wrong("server.node[1]", "memory = MiB or nvdimm",
                    server={"node": [node, {"cpus": 1}]})
+
+    def test_nodes_of_nvdimms(self):
+        first = {"memory": 600, "cpus": 1}
+
+        def wrong(*words, nodes):
+            self.wrong(*words, server={"nvdimm": {"nvm": 256},
+                                       "node": [first, *nodes]})
+
+        wrong("server.node[1]", "memory = MiB or nvdimm",
+              nodes=[{"memory": 16, "nvdimm": "nvm"}])
+        wrong("server.node[1]", "'nwm'", "there are nvm",
+              nodes=[{"nvdimm": "nwm"}])
+        wrong("server.node[1]", "no CPUs", nodes=[{"nvdimm": "nvm",
+                                                   "cpus": 1}])
+        wrong("server.node[2]", "'nvm'", "before it",
+              nodes=[{"nvdimm": "nvm"}, {"nvdimm": "nvm"}])
+        self.wrong("server.node[0]", "there are none",
+                   server={"node": [{"cpus": 1, "nvdimm": "nvm"}]})
 
     def test_guest_names(self):
         for name in ("VM", "1vm", "a b"):
