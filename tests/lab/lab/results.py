@@ -92,7 +92,7 @@ class Run:
         """The initramfs: the server's, then the scenario's part."""
         self.image = rootfs.server_image(self.obj, tell=lambda text:
                                          guest.say(f"# {text}"))
-        files, self.hashes = rootfs.scenario_files(self.scenario)
+        files, self.hashes = rootfs.scenario_files(self.scenario, self.obj)
         initrd = self.folder / "initrd"
         with open(initrd, "wb") as f:
             f.write(rootfs.pad(self.image.initrd.read_bytes()))

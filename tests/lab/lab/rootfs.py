@@ -232,9 +232,22 @@ def guest_command(name, spec, image):
     return shlex.join(words) + " " + " ".join(spec.options.split()) + "\n"
 
 
-def scenario_files(scenario):
+def program_files(scenario, obj):
+    """Programs of QEMU's build folder, with their libraries."""
+    files = {}
+    for name in scenario.programs:
+        path = obj / name
+        if not path.exists():
+            raise LabError(f"programs: {path} does not exist: "
+                           f"ninja -C {obj} {name}")
+        files[f"usr/local/bin/{path.name}"] = stripped(path)
+        files |= libraries(path)
+    return files
+
+
+def scenario_files(scenario, obj):
     """({path: file or bytes}, {image: hash}) of one scenario: its scripts,
-    its guests, their images, variables."""
+    its programs, its guests, their images, variables."""
     hardware = Hardware(scenario.server)
     modules = list(scenario.server.modules)
     modules += [*NVDIMM] * bool(scenario.server.nvdimm)
@@ -248,6 +261,7 @@ def scenario_files(scenario):
         files[f"lab/boot-{i}.sh"] = boot.script.encode()
     for path, text in scenario.files.items():
         files[path.lstrip("/")] = text.encode()
+    files |= program_files(scenario, obj)
     hashes = {}
     for name, spec in scenario.guests.items():
         image = images.by_name(spec.image)

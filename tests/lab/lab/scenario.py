@@ -84,6 +84,7 @@ class Scenario:
     figures: dict           # name: expression
     checks: list
     files: dict
+    programs: list          # paths in QEMU's build folder
 
 
 class Reader:
@@ -209,7 +210,7 @@ def read_boots(file, data):
 
 
 KEYS = ("about", "timeout", "exact", "server", "meter", "guest", "script",
-        "boot", "figures", "checks", "files")
+        "boot", "figures", "checks", "files", "programs")
 
 
 def parse(name, data, file):
@@ -229,7 +230,9 @@ def parse(name, data, file):
         guests[guest] = Reader(file, table, f"guest.{guest}").fill(Guest)
     checks = reader.value("checks", list, [])
     figures = reader.value("figures", dict, {})
-    for key, found in (("checks", checks), ("figures", figures.values())):
+    programs = reader.value("programs", list, [])
+    for key, found in (("checks", checks), ("figures", figures.values()),
+                       ("programs", programs)):
         for text in found:
             if not isinstance(text, str):
                 reader.error(key, f"{text!r} must be a text in quotes")
@@ -237,7 +240,7 @@ def parse(name, data, file):
         name, about, reader.value("timeout", int, 600),
         reader.value("exact", bool, meter is not None), server, meter, guests,
         read_boots(file, data), figures, checks,
-        reader.value("files", dict, {}))
+        reader.value("files", dict, {}), programs)
 
 
 def names():

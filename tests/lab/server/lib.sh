@@ -322,6 +322,26 @@ uprobe_hits() {
         /sys/kernel/tracing/uprobe_profile
 }
 
+# --- Other tests ------------------------------------------------------------
+
+# tap FILE: the cases in FILE, the output of a test program with --tap, become
+# lines of the outcome; the file goes to the results.
+tap() {
+    awk -v name="$(basename "$1")" '
+        /^1\.\./ { plan = substr($0, 4) + 0 }
+        /^(not )?ok / {
+            word = /^not/ ? "not_ok" : "ok"
+            sub(/^(not )?ok [0-9]+ (- )?/, "")
+            print word, $0
+            cases++
+        }
+        END {
+            if (!plan || cases != plan)
+                print "not_ok", name, "broke off after case", cases + 0
+        }' "$1" >&3
+    keep "$1"
+}
+
 # --- Begin and end ---------------------------------------------------------
 
 lab_begin() {
