@@ -275,7 +275,6 @@ def scenario_files(scenario, obj):
 
 
 def scenario_archive(files):
-    files |= program_files(scenario, obj)
     cpio = Cpio()
     for path, source in sorted(files.items()):
         cpio.file(path, contents(source))
