@@ -156,8 +156,6 @@ def sizes(reader, key, align):
             inner.error(name, f"{size!r} must be MiB, a multiple of {align}")
 
 
-def read_server(file, table):
-    reader = Reader(file, table, "server")
 def check_node(reader, server, number, node):
     path = f"node[{number}]"
     if bool(node.memory) == bool(node.nvdimm):
@@ -172,6 +170,8 @@ def check_node(reader, server, number, node):
         reader.error(path, "a node of an nvdimm has no CPUs; leave cpus out")
 
 
+def read_server(file, table):
+    reader = Reader(file, table, "server")
     server = reader.fill(Server)
     sizes(reader, "reserved", 1)
     sizes(reader, "nvdimm", 16)
@@ -188,10 +188,10 @@ def check_node(reader, server, number, node):
                          "the nodes ([[server.node]]) say this; leave it out")
         if not server.node[0].cpus:
             reader.error("node[0]", "the first node needs cpus = 1 or more")
-        server.memory = sum(n.memory for n in server.node)
-        server.cpus = sum(n.cpus for n in server.node)
         for i, node in enumerate(server.node):
             check_node(reader, server, i, node)
+        server.memory = sum(n.memory for n in server.node)
+        server.cpus = sum(n.cpus for n in server.node)
     if server.memory < 512:
         reader.error("memory", f"{server.memory} MiB are too few for the "
                      "server's own system; give 512 or more")
