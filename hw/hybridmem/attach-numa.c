@@ -3,10 +3,12 @@
  * The numa mover takes an ordinary memory backend into use, and leaves it.
  */
 #include "qemu/osdep.h"
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include "qapi/error.h"
 #include "qemu/bitmap.h"
 #include "qemu/cutils.h"
+#include "qemu/error-report.h"
 #include "qemu/units.h"
 #include "hw/hybridmem/bigmem.h"
 #include "hw/hybridmem/seats.h"
@@ -26,14 +28,16 @@ QEMU_BUILD_BUG_ON(HOST_MEM_POLICY_PREFERRED != MPOL_PREFERRED);
 #define TMPFS_MAGIC 0x01021994
 #define HUGETLBFS_MAGIC 0x958458f6
 #define MAX_BLOCKS (1ULL << 31)
+/* The thread is deaf while it moves one. */
+#define BLOCK_SIZE_MAX (1 * GiB)
 
-/* True if the file's chosen "[word]" is one of @words, or it is not there. */
+/* Is the file's chosen "[word]" one of @words? */
 static bool setting_is(const char *file, const char *const *words)
 {
     g_autofree char *text = NULL;
 
     if (!g_file_get_contents(file, &text, NULL, NULL)) {
-        return true;
+        return false;
     }
     for (; *words; words++) {
         g_autofree char *chosen = g_strdup_printf("[%s]", *words);
@@ -52,25 +56,10 @@ static bool lies_on(int fd, unsigned magic)
     return fstatfs(fd, &st) == 0 && (unsigned)st.f_type == magic;
 }
 
-/* devdax, or another device's own memory */
-static bool is_device(RAMBlock *rb)
+/* Memory of the host's that is not a file's, or that of a file in memory. */
+static bool is_ordinary(int fd)
 {
-    struct stat st;
-    int fd = qemu_ram_get_fd(rb);
-
-    return fd >= 0 && fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
-}
-
-/* May the kernel back it with transparent huge pages?  @fd -1: anonymous. */
-static bool may_have_thp(int fd)
-{
-    static const char *const never[] = { "never", "deny", NULL };
-
-    if (fd >= 0) {
-        return lies_on(fd, TMPFS_MAGIC) &&
-               !setting_is(THP "shmem_enabled", never);
-    }
-    return !setting_is(THP "enabled", never);
+    return fd < 0 || lies_on(fd, TMPFS_MAGIC) || lies_on(fd, HUGETLBFS_MAGIC);
 }
 
 static size_t thp_size(void)
@@ -84,10 +73,84 @@ static size_t thp_size(void)
     return size;
 }
 
+/*
+ * The largest folio that @setting ("enabled", "shmem_enabled") allows; since
+ * Linux 6.8 there is one for each size, which may follow the old one.
+ */
+static size_t largest_folio(const char *setting)
+{
+    static const char *const never[] = { "never", "deny", NULL };
+    static const char *const inherit[] = { "inherit", NULL };
+    g_autofree char *global = g_strconcat(THP, setting, NULL);
+    g_autoptr(GDir) dir = g_dir_open(THP, 0, NULL);
+    bool global_on = g_file_test(global, G_FILE_TEST_EXISTS) &&
+                     !setting_is(global, never);
+    size_t largest = 0;
+    bool sizes = false;
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *file = g_strconcat(THP, name, "/", setting, NULL);
+        unsigned kib;
+
+        if (sscanf(name, "hugepages-%ukB", &kib) == 1 &&
+            g_file_test(file, G_FILE_TEST_EXISTS)) {
+            sizes = true;
+            if (setting_is(file, inherit) ? global_on :
+                !setting_is(file, never)) {
+                largest = MAX(largest, kib * KiB);
+            }
+        }
+    }
+    return sizes ? largest : global_on ? thp_size() : 0;
+}
+
+/* "huge=" of the mount that @fd lies on; NULL: it is on the kernel's own. */
+static char *mount_huge(int fd)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    g_autofree char *device = NULL;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 ||
+        !g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL)) {
+        return NULL;
+    }
+    device = g_strdup_printf(" %u:%u ", major(st.st_dev), minor(st.st_dev));
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        const char *huge = strstr(*line, "huge=");
+
+        if (strstr(*line, device)) {
+            return g_strdup(huge ? huge + strlen("huge=") : "never");
+        }
+    }
+    return NULL;
+}
+
+/* Of files in tmpfs: memfd and shm follow the setting, mounts their own. */
+static size_t largest_folio_of_file(int fd)
+{
+    static const char *const deny[] = { "deny", NULL };
+    static const char *const force[] = { "force", NULL };
+    g_autofree char *huge = mount_huge(fd);
+
+    if (!huge) {
+        return largest_folio("shmem_enabled");
+    }
+    if (setting_is(THP "shmem_enabled", deny)) {
+        return 0;
+    }
+    return setting_is(THP "shmem_enabled", force) ||
+           !g_str_has_prefix(huge, "never") ? thp_size() : 0;
+}
+
 static size_t unit_of(size_t page, int fd)
 {
-    if (page == qemu_real_host_page_size() && may_have_thp(fd)) {
-        page = thp_size();
+    if (page == qemu_real_host_page_size()) {
+        page = MAX(page, fd >= 0 ? largest_folio_of_file(fd) :
+                   largest_folio("enabled"));
     }
     return MAX(page, qemu_target_page_size());
 }
@@ -101,8 +164,7 @@ static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
     *mixed = false;
     *page = qemu_ram_pagesize(rb);
     if (!hm->container) {
-        *unit = unit_of(*page, qemu_ram_is_shared(rb) ?
-                        qemu_ram_get_fd(rb) : -1);
+        *unit = unit_of(*page, qemu_ram_get_fd(rb));
         return;
     }
     *page = hm_container_child(hm->container, 0)->align;
@@ -135,8 +197,7 @@ bool hm_numa_can_move(HmContainer *c, bool bound)
         const HmChild *o = hm_container_child(c, i);
         HmNodes own = child_nodes(o);
 
-        if (!lies_on(o->fd, TMPFS_MAGIC) &&
-            !lies_on(o->fd, HUGETLBFS_MAGIC)) {
+        if (!is_ordinary(o->fd)) {
             return false;
         }
         if (bitmap_empty(own.bits, HM_NUMA_NODES) && bound) {
@@ -252,9 +313,10 @@ static bool check_backend(Hybridmem *hm, Error **errp)
         why = "with Xen the host does not move guest RAM";
     } else if (memory_region_is_rom(&b->mr)) {
         why = "it is read-only";
-    } else if (is_device(b->mr.ram_block)) {
-        why = "the host's kernel does not move the memory of devices; make it"
-              " a NUMA node (daxctl reconfigure-device -m system-ram), or"
+    } else if (!is_ordinary(qemu_ram_get_fd(b->mr.ram_block))) {
+        why = "only memory of the host's NUMA nodes can be moved (anonymous,"
+              " memfd, tmpfs, hugetlbfs), not devices and other files; make a"
+              " device a node (daxctl reconfigure-device -m system-ram), or"
               " part of a memory-backend-container";
     } else if (object_property_get_bool(OBJECT(b), "pmem", NULL) ||
                object_child_foreach_recursive(object_get_root(),
@@ -268,31 +330,58 @@ static bool check_backend(Hybridmem *hm, Error **errp)
     return !why;
 }
 
-static bool choose_block_size(Hybridmem *hm, size_t unit, Error **errp)
+static bool check_block_size(Hybridmem *hm, size_t unit, Error **errp)
 {
-    uintptr_t host = (uintptr_t)memory_region_get_ram_ptr(&hm->backend->mr);
-    uint64_t size = hm->backend->size;
+    uint64_t most = MIN(pow2floor(hm->backend->size),
+                        MAX(unit, BLOCK_SIZE_MAX));
 
-    if (hm->block_size &&
-        (!is_power_of_2(hm->block_size) || hm->block_size < unit ||
-         hm->block_size > pow2floor(size))) {
+    if (!is_power_of_2(hm->block_size) || hm->block_size < unit ||
+        hm->block_size > most) {
         error_setg(errp, "block-size=%" PRIu64 " of '%s' must be a power of"
                    " two from %zu (what the kernel moves at once) to %"
-                   PRIu64 " (at most all of '%s')", hm->block_size, hm->id,
-                   unit, pow2floor(size), hm->memdev);
+                   PRIu64, hm->block_size, hm->id, unit, most);
         if (unit > qemu_real_host_page_size()) {
-            error_append_hint(errp, "Transparent huge pages may back it: see"
-                              " " THP "enabled and shmem_enabled\n");
+            error_append_hint(errp, "Huge pages may back it: see " THP "\n");
         }
         return false;
     }
+    return true;
+}
+
+/* Huge pages of a file lie at multiples of their size in the file. */
+static bool check_alignment(Hybridmem *hm, size_t unit, Error **errp)
+{
+    uint64_t at = (uintptr_t)memory_region_get_ram_ptr(&hm->backend->mr);
+    uint64_t in_file = 0;
+
+    if (object_property_find(OBJECT(hm->backend), "offset")) {
+        in_file = object_property_get_uint(OBJECT(hm->backend), "offset",
+                                           &error_abort);
+    }
+
+    if (QEMU_IS_ALIGNED(at - in_file, unit)) {
+        return true;
+    }
+    error_setg(errp, "'%s' cannot manage memdev=%s: it does not begin at a"
+               " multiple of %zu in QEMU's memory, so that huge pages would"
+               " straddle blocks", hm->id, hm->memdev, unit);
+    error_append_hint(errp, "Give the memory-backend-file align=%zu, use a"
+                      " memory-backend-ram, or switch huge pages off for"
+                      " files in memory: " THP "shmem_enabled, huge= of the"
+                      " mount\n", unit);
+    return false;
+}
+
+static bool choose_block_size(Hybridmem *hm, size_t unit, Error **errp)
+{
+    uint64_t size = hm->backend->size;
+
     if (!hm->block_size) {
         hm->block_size = MIN(unit, pow2floor(size));
+    } else if (!check_block_size(hm, unit, errp)) {
+        return false;
     }
-    if (!QEMU_IS_ALIGNED(host, MIN(hm->block_size, unit))) {
-        error_setg(errp, "'%s' cannot manage memdev=%s: it does not begin at"
-                   " a multiple of %zu in QEMU's memory", hm->id, hm->memdev,
-                   unit);
+    if (!hm->container && !check_alignment(hm, unit, errp)) {
         return false;
     }
     if (size / hm->block_size > MAX_BLOCKS) {
@@ -360,6 +449,39 @@ static void make_place(Hybridmem *hm, size_t page, size_t unit)
     np->result = g_new(HmNumaResult, np->chunk);
 }
 
+/* The NUMA policy that a backend was made with. */
+static void restore_part(Hybridmem *hm, HostMemoryBackend *b, uint64_t offset,
+                         uint64_t size)
+{
+    HmNuma part = hm->numa->numa;
+    HmNodes nodes = { };
+    int ret;
+
+    part.host += offset;
+    part.pages = size / hm->page_size;
+    memcpy(&nodes, b->host_nodes, sizeof(nodes));
+    ret = hm_numa_restore(&part, b->policy, &nodes);
+    if (ret < 0) {
+        warn_report("hybridmem '%s': cannot give '%s' its NUMA policy back:"
+                    " %s", hm->id, hm->memdev, strerror(-ret));
+    }
+}
+
+static void restore(Hybridmem *hm)
+{
+    unsigned i;
+
+    if (!hm->container) {
+        restore_part(hm, hm->backend, 0, hm->backend->size);
+        return;
+    }
+    for (i = 0; i < hm_container_n_children(hm->container); i++) {
+        const HmChild *o = hm_container_child(hm->container, i);
+
+        restore_part(hm, o->backend, o->offset, o->size);
+    }
+}
+
 static bool numa_attach(Hybridmem *hm, Error **errp)
 {
     g_autofree char *wrong = NULL;
@@ -404,6 +526,7 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     if (ret < 0) {
         error_setg_errno(errp, -ret, "'%s': cannot set the NUMA policy of"
                          " '%s'", hm->id, hm->memdev);
+        restore(hm);
         free_place(hm);
         return false;
     }
@@ -413,35 +536,16 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     hm->tier_size[HM_TIER_DRAM] = hm->fast_size;
     hm->tier_size[HM_TIER_NVM] = hm->backend->size - hm->fast_size;
     hm->mappings = 1;
+    if (hm->container) {
+        hm->container->numa_placed = true;
+    }
+    hm_numa_publish(hm);
     return true;
-}
-
-/* The NUMA policy that a backend was made with. */
-static void restore(Hybridmem *hm, HostMemoryBackend *b, uint64_t offset,
-                    uint64_t size)
-{
-    HmNuma part = hm->numa->numa;
-    HmNodes nodes = { };
-
-    part.host += offset;
-    part.pages = size / hm->page_size;
-    memcpy(&nodes, b->host_nodes, sizeof(nodes));
-    hm_numa_restore(&part, b->policy, &nodes);
 }
 
 static void numa_detach(Hybridmem *hm)
 {
-    if (hm->container) {
-        unsigned i;
-
-        for (i = 0; i < hm_container_n_children(hm->container); i++) {
-            const HmChild *o = hm_container_child(hm->container, i);
-
-            restore(hm, o->backend, o->offset, o->size);
-        }
-    } else {
-        restore(hm, hm->backend, 0, hm->backend->size);
-    }
+    restore(hm);
     hm_frames_free(hm->frames);
     hm->frames = NULL;
     free_place(hm);
@@ -503,6 +607,17 @@ static void numa_show(Hybridmem *hm, HybridmemInfo *info)
     }
 }
 
+static uint64_t numa_bytes(const Hybridmem *hm)
+{
+    const HmNumaPlace *np = hm->numa;
+    size_t per_page = sizeof(*np->page) + sizeof(*np->place) +
+                      sizeof(*np->result);
+
+    return hm_residency_bytes(np->where) + np->chunk * per_page +
+           2 * BITS_TO_LONGS(hm_frames_blocks(hm->frames)) *
+           sizeof(unsigned long);
+}
+
 const HmMoverOps hm_mover_numa_ops = {
     .kind = HYBRIDMEM_MOVER_NUMA,
     .attach = numa_attach,
@@ -514,5 +629,6 @@ const HmMoverOps hm_mover_numa_ops = {
     .check_quota = numa_check_quota,
     .set_quota = hm_numa_set_quota,
     .tier_of_page = numa_tier_of_page,
+    .bytes = numa_bytes,
     .show = numa_show,
 };

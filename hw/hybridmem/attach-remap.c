@@ -175,6 +175,12 @@ static bool remap_attach(Hybridmem *hm, Error **errp)
                    hm->memdev);
         return false;
     }
+    if (c->numa_placed) {
+        error_setg(errp, "'%s' cannot manage '%s' by mover remap: an earlier"
+                   " engine, with mover numa, has moved its pages between"
+                   " the nodes of its children", hm->id, hm->memdev);
+        return false;
+    }
     if (!takes_options(hm, errp) || !hm_container_check(c, errp)) {
         return false;
     }

@@ -366,7 +366,8 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_STALE, results);
             return;
         }
-        if (budget && !afford(hm, &p, until_ns)) {
+        if ((cause == HM_CAUSE_SETTLE && now_ns() >= until_ns) ||
+            (budget && !afford(hm, &p, until_ns))) {
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
             return;
         }
@@ -540,8 +541,11 @@ static void drop_echo(Hybridmem *hm)
     for (i = 0; i < hm->just_moved->len; i++) {
         uint64_t block = g_array_index(hm->just_moved, uint32_t, i);
 
-        bitmap_clear(hm->dirty, block * hm->pages_per_block,
-                     hm->pages_per_block);
+        uint64_t first = block * hm->pages_per_block;
+
+        /* The last block may be short. */
+        bitmap_clear(hm->dirty, first,
+                     MIN(hm->pages_per_block, hm->pages - first));
     }
     g_array_set_size(hm->just_moved, 0);
 }
@@ -578,8 +582,7 @@ static void digest(Hybridmem *hm)
                            hm->stats.window_dirty[HM_TIER_NVM]);
     qemu_mutex_lock(&hm->lock);
     hm->stats.plan_ns += now_ns() - now;
-    hm->core_bytes = hm_frames_bytes(hm->frames) +
-                     hm_heat_bytes(hm->heat) + hm_policy_bytes(hm->policy);
+    hm->core_bytes = hm_engine_core_bytes(hm);
     qemu_mutex_unlock(&hm->lock);
 }
 

@@ -30,8 +30,7 @@ static void make_core(Hybridmem *hm)
     hm->sampler = hm_sampler_dirty_ops.create(&hm->backend->mr);
     hm->dirty = bitmap_new(hm->pages);
     hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);
-    hm->core_bytes = hm_frames_bytes(hm->frames) + hm_heat_bytes(hm->heat) +
-                     hm_policy_bytes(hm->policy);
+    hm->core_bytes = hm_engine_core_bytes(hm);
 }
 
 static void free_core(Hybridmem *hm)

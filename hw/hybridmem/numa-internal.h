@@ -31,6 +31,9 @@ struct HmNumaPlace {
     uint64_t foreign_ever;      /* pages that others have moved */
     uint64_t foreign;           /* those of them not yet told */
     int64_t foreign_event_ns, pressure_event_ns;
+    uint64_t settled;           /* pages, by the last attempt to settle */
+    unsigned settle_wait, settle_backoff;       /* windows */
+    bool settle_tried;
     bool quota_pending;
     uint64_t quota_asked;       /* bytes */
 

@@ -167,6 +167,10 @@ static int64_t room_on(const HmNuma *n, int node)
     const HmScratch *s = n->scratch;
     int64_t free = n->ops->node_free(node, n->host_page_size);
 
+    if (free < 0) {
+        /* It could be read once; without it, let the kernel say. */
+        return INT64_MAX / HM_NUMA_NODES;
+    }
     return MAX(free - s->reserve[node], 0);
 }
 
@@ -176,6 +180,9 @@ uint64_t hm_numa_free(HmNuma *n, HmTier tier)
     int node;
 
     FOR_EACH_NODE(node, &n->nodes[tier]) {
+        if (n->ops->node_free(node, n->host_page_size) < 0) {
+            return UINT64_MAX;
+        }
         sum += room_on(n, node);
     }
     return sum;

@@ -21,6 +21,8 @@
 #define EVENT_NS (1000 * 1000 * 1000LL)
 /* Blocks looked at in a window to find those that must be demoted. */
 #define DRAIN_LOOK 65536
+/* Most windows between two attempts to settle, while none moves anything. */
+#define BACKOFF_MAX 64
 
 /* Blocks that go to one tier, and what became of them. */
 typedef struct Flock {
@@ -253,6 +255,9 @@ static HmMoveResult end_move(Hybridmem *hm, HmCause cause, const Piece *pc,
         count_lone(hm, mv);
     } else {
         hm_seats_swap(hm->frames, mv->promote, mv->demote);
+        if (hm_residency_block(hm->numa->where, mv->demote, HM_PLACE_DRAM)) {
+            set_bit(mv->demote, hm->numa->over);        /* what was held */
+        }
     }
     return r;
 }
@@ -272,6 +277,31 @@ static void carry_out_piece(Hybridmem *hm, HmBatch *b, Piece *pc, size_t n)
     b->copied_bytes += (pc->demoted.copied + pc->promoted.copied) *
                        hm->page_size;
     b->taken += n;
+    if (b->cause == HM_CAUSE_SETTLE) {
+        hm->numa->settled += pc->demoted.copied + pc->promoted.copied;
+    }
+}
+
+/*
+ * Of the next @n moves those that name each block only once: a person may
+ * name one again, and means it as it is then.
+ */
+static size_t independent_moves(const HmBatch *b, size_t n)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        const HmMove *mv = &b->moves[b->taken + i];
+
+        if (i && (g_hash_table_contains(seen, GUINT_TO_POINTER(mv->promote)) ||
+                  g_hash_table_contains(seen, GUINT_TO_POINTER(mv->demote)))) {
+            break;
+        }
+        g_hash_table_add(seen, GUINT_TO_POINTER(mv->promote));
+        g_hash_table_add(seen, GUINT_TO_POINTER(mv->demote));
+    }
+    return i;
 }
 
 void hm_numa_relocate(Hybridmem *hm)
@@ -283,7 +313,12 @@ void hm_numa_relocate(Hybridmem *hm)
     while (b->taken < MIN(b->n, most)) {
         g_autofree Piece *pc = g_new0(Piece, 1);
 
-        carry_out_piece(hm, b, pc, MIN(piece, MIN(b->n, most) - b->taken));
+        size_t n = MIN(piece, MIN(b->n, most) - b->taken);
+
+        if (b->cause == HM_CAUSE_COMMAND) {
+            n = independent_moves(b, n);
+        }
+        carry_out_piece(hm, b, pc, n);
     }
     trace_hybridmem_batch(hm->id, b->taken, b->results[HM_MOVE_DONE], 0);
     hm_stats_batch(hm, b);
@@ -338,6 +373,7 @@ static size_t drain(Hybridmem *hm, HmMove *moves, size_t max)
     HmNumaPlace *np = hm->numa;
     uint64_t quota = hm_numa_quota_pages(hm);
     uint64_t used = hm_residency_pages(np->where, HM_PLACE_DRAM);
+    uint64_t room = hm_numa_free(&np->numa, HM_TIER_NVM) / hm->page_size;
     g_autoptr(GArray) cold = g_array_new(false, false, sizeof(uint64_t));
     Scan scan = scan_from(np->over, hm_frames_blocks(hm->frames),
                           &np->over_hand);
@@ -360,10 +396,16 @@ static size_t drain(Hybridmem *hm, HmMove *moves, size_t max)
     }
     g_array_sort(cold, coldest_first);
     for (guint i = 0; i < cold->len && n < max && used > quota; i++) {
+        uint32_t pages;
+
         block = (uint32_t)g_array_index(cold, uint64_t, i);
-        used -= MIN(used, hm_residency_block(np->where, block,
-                                             HM_PLACE_DRAM));
+        pages = hm_residency_block(np->where, block, HM_PLACE_DRAM);
+        used -= MIN(used, pages);
         moves[n++] = (HmMove) { HM_BLOCK_NONE, block };
+        if (pages > room) {
+            break;              /* this one tells of the pressure */
+        }
+        room -= pages;
     }
     return n;
 }
@@ -377,6 +419,7 @@ static size_t fill(Hybridmem *hm, HmMove *moves, size_t max)
     HmNumaPlace *np = hm->numa;
     uint64_t quota = hm_numa_quota_pages(hm);
     uint64_t used = hm_residency_pages(np->where, HM_PLACE_DRAM);
+    uint64_t room = hm_numa_free(&np->numa, HM_TIER_DRAM) / hm->page_size;
     Scan scan = scan_from(np->away, hm_frames_blocks(hm->frames),
                           &np->away_hand);
     uint32_t block;
@@ -392,20 +435,46 @@ static size_t fill(Hybridmem *hm, HmMove *moves, size_t max)
         if (pages && seat_is(hm, block, HM_TIER_DRAM)) {
             used += pages;
             moves[n++] = (HmMove) { block, HM_BLOCK_NONE };
+            if (pages > room) {
+                break;          /* this one tells of the pressure */
+            }
+            room -= pages;
         }
     }
     return n;
 }
 
+/* Attempts that move nothing come ever more seldom. */
+static bool wait_for_better_times(HmNumaPlace *np)
+{
+    if (np->settle_tried) {
+        np->settle_backoff = np->settled ? 0 :
+            MIN(MAX(2 * np->settle_backoff, 1), BACKOFF_MAX);
+        np->settle_wait = np->settle_backoff;
+        np->settle_tried = false;
+        np->settled = 0;
+    }
+    if (np->settle_wait) {
+        np->settle_wait--;
+        return true;
+    }
+    return false;
+}
+
 size_t hm_numa_settle(Hybridmem *hm, HmMove *moves, size_t max)
 {
+    HmNumaPlace *np = hm->numa;
     size_t n;
 
     /* A quota is a command; else a passive policy moves nothing. */
-    if (!hm->numa->passes ||
-        (hm->policy->ops->passive && !hm->numa->quota_pending)) {
+    if (!np->passes || (hm->policy->ops->passive && !np->quota_pending) ||
+        wait_for_better_times(np)) {
         return 0;
     }
     n = drain(hm, moves, max);
-    return n ? n : fill(hm, moves, max);
+    if (n == 0) {
+        n = fill(hm, moves, max);
+    }
+    np->settle_tried = n > 0;
+    return n;
 }

@@ -6,6 +6,13 @@
 #include "qemu/host-utils.h"
 #include "hw/hybridmem/engine.h"
 
+uint64_t hm_engine_core_bytes(const Hybridmem *hm)
+{
+    return hm_frames_bytes(hm->frames) + hm_heat_bytes(hm->heat) +
+           hm_policy_bytes(hm->policy) +
+           (hm->mover->bytes ? hm->mover->bytes(hm) : 0);
+}
+
 HmTier hm_engine_tier_of_page(const Hybridmem *hm, uint64_t page)
 {
     if (hm->mover->tier_of_page) {

@@ -14,7 +14,9 @@
 #include "numa-internal.h"
 
 /* Pages seen for the first time that are asked for in one window. */
-#define NEW_MAX (1u << 20)
+#define NEW_MAX (1u << 18)
+/* Longest time of one sweep: requests, and the end, wait for it. */
+#define SWEEP_US (250 * 1000)
 /* Dram seats looked at in a window, for a vacant one. */
 #define VACANT_LOOK 65536
 /* Part of the quota that is left to promotions, not to new pages. */
@@ -57,32 +59,21 @@ void hm_numa_note(Hybridmem *hm, uint64_t page, HmPlace place, bool by_us)
     }
 }
 
-/* Asks for the first @n pages of np->page. */
-static void look(Hybridmem *hm, size_t n)
+/* Asks for the first @n pages of np->page.  False if there is no answer. */
+static bool look(Hybridmem *hm, size_t n)
 {
     HmNumaPlace *np = place_of(hm);
+    int ret = n ? hm_numa_look(&np->numa, np->page, n, np->place) : 0;
 
-    if (n == 0 || hm_numa_look(&np->numa, np->page, n, np->place) < 0) {
-        return;
+    if (ret < 0) {
+        hm_account_error(hm, np->page[0] / hm->pages_per_block,
+                         "cannot ask the kernel where pages are", -ret);
+        return false;
     }
     for (size_t i = 0; i < n; i++) {
         hm_numa_note(hm, np->page[i], np->place[i], false);
     }
-}
-
-static void look_at_range(Hybridmem *hm, uint64_t page, uint64_t n)
-{
-    HmNumaPlace *np = place_of(hm);
-
-    while (n) {
-        size_t k = MIN(n, np->chunk);
-
-        for (size_t i = 0; i < k; i++) {
-            np->page[i] = page++;
-        }
-        look(hm, k);
-        n -= k;
-    }
+    return true;
 }
 
 /* Pages that were written: where are they, and is that right? */
@@ -122,12 +113,18 @@ static void look_at_written(Hybridmem *hm)
 static void sweep(Hybridmem *hm, uint64_t n)
 {
     HmNumaPlace *np = place_of(hm);
+    int64_t end = g_get_monotonic_time() + SWEEP_US;
     uint64_t passes = 0;
 
-    while (n) {
-        uint64_t k = MIN(n, hm->pages - np->next);
+    while (n && g_get_monotonic_time() < end) {
+        uint64_t k = MIN(MIN(n, np->chunk), hm->pages - np->next);
 
-        look_at_range(hm, np->next, k);
+        for (uint64_t i = 0; i < k; i++) {
+            np->page[i] = np->next + i;
+        }
+        if (!look(hm, k)) {
+            break;
+        }
         np->next += k;
         n -= k;
         if (np->next == hm->pages) {
@@ -140,7 +137,10 @@ static void sweep(Hybridmem *hm, uint64_t n)
     qemu_mutex_unlock(&hm->lock);
 }
 
-/* The first pass is made at once, so that the quota can be kept. */
+/*
+ * The first pass goes as fast as may be, so that the quota can be kept; with
+ * some 400 ns a page it is over in the first window up to 2 GiB.
+ */
 static void sweep_some(Hybridmem *hm, uint64_t elapsed_ms)
 {
     HmNumaPlace *np = place_of(hm);
@@ -151,7 +151,7 @@ static void sweep_some(Hybridmem *hm, uint64_t elapsed_ms)
     rate = hm->params.reconcile_rate / (double)hm->page_size;
     qemu_mutex_unlock(&hm->lock);
     if (np->passes == 0) {
-        sweep(hm, hm->pages);
+        sweep(hm, hm->pages - np->next);
         return;
     }
     np->sweep_tokens = MIN(np->sweep_tokens + rate * elapsed_ms / 1000,

@@ -464,6 +464,67 @@ static void test_most_of_a_block(void)
     tear_down(f);
 }
 
+/* What was held in dram goes when it can. */
+static void test_left_behind(void)
+{
+    Fixture *f = set_up(128, 32, 1);
+
+    put_range(0, 32, FAST);
+    put_range(32, 96, SLOW);
+    window(f, 0, 0);
+    memset(kernel.pinned, true, 16);
+    g_assert_cmpint(exchange(f, 1, 0, HM_CAUSE_POLICY), ==, HM_MOVE_DONE);
+    g_assert_cmpuint(kernel.used[FAST], ==, 48);
+    memset(kernel.pinned, false, 16);
+    window(f, 0, 0);
+    g_assert_cmpuint(settle(f), ==, 1);
+    g_assert_cmpuint(kernel.used[FAST], ==, 32);
+    check_truth(f);
+    tear_down(f);
+}
+
+/* A person may name a block twice, and means it as it is by then. */
+static void test_command_in_order(void)
+{
+    static const HmMove chain[] = { { 10, 0 }, { 0, 20 }, { 10, 1 } };
+    Fixture *f = set_up(64, 1, 2);
+
+    put_range(0, 2, FAST);
+    put_range(2, 62, SLOW);
+    window(f, 0, 0);
+    carry_out(f, chain, G_N_ELEMENTS(chain), HM_CAUSE_COMMAND);
+    /* 10 for 0; 0 and 20 stay in nvm; 10 and 1 stay in dram. */
+    g_assert_cmpuint(f->hm.stats.done, ==, 3);
+    g_assert_cmpint(kernel.node[10], ==, FAST);
+    g_assert_cmpint(kernel.node[1], ==, FAST);
+    g_assert_cmpuint(kernel.used[FAST], ==, 2);
+    check_truth(f);
+    tear_down(f);
+}
+
+/* Nothing can move: it is tried ever more seldom, and then again. */
+static void test_backoff(void)
+{
+    Fixture *f = set_up(64, 1, 16);
+    unsigned tries = 0;
+
+    put_range(0, 64, FAST);
+    memset(kernel.pinned, true, 64);
+    for (unsigned i = 0; i < 300; i++) {
+        window(f, 0, 0);
+        tries += settle(f) > 0;
+    }
+    g_assert_cmpuint(tries, >=, 8);
+    g_assert_cmpuint(tries, <=, 12);
+    memset(kernel.pinned, false, 64);
+    for (unsigned i = 0; i < 65; i++) {
+        window(f, 0, 0);
+        settle(f);
+    }
+    g_assert_cmpuint(kernel.used[FAST], ==, 16);
+    tear_down(f);
+}
+
 static void test_last_block_is_short(void)
 {
     Fixture *f = set_up(100, 32, 1);
@@ -719,7 +780,7 @@ static void test_random(void)
 
 /* --- with the engine's thread -------------------------------------------- */
 
-#define THREAD_PAGES 1024
+#define THREAD_PAGES 1028
 #define PATIENCE_US (20 * 1000 * 1000LL)
 
 static struct {
@@ -796,9 +857,11 @@ static void look_on(Hybridmem *hm)
     g_assert_true(condition);                                           \
 } while (0)
 
-static void test_thread(void)
+static void test_thread(gconstpointer pages_per_block)
 {
-    Fixture *f = set_up(THREAD_PAGES, 1, 128);
+    uint32_t per_block = GPOINTER_TO_UINT(pages_per_block);
+    Fixture *f = set_up(THREAD_PAGES, per_block,
+                        DIV_ROUND_UP(256, per_block));
     Hybridmem *hm = &f->hm;
 
     put_range(0, 128, FAST);
@@ -819,12 +882,12 @@ static void test_thread(void)
     hm_engine_start_thread(hm);
 
     RUN_UNTIL(on_fast(400, 100) == 100);
-    qatomic_set(&guest.page, 700);
-    RUN_UNTIL(on_fast(700, 100) == 100);
+    qatomic_set(&guest.page, THREAD_PAGES - 100);       /* the last block */
+    RUN_UNTIL(on_fast(THREAD_PAGES - 100, 100) == 100);
     ask_for_quota(hm, 32);
     RUN_UNTIL(on_fast(0, THREAD_PAGES) <= 32);
     ask_for_quota(hm, 512);
-    RUN_UNTIL(on_fast(700, 100) == 100);
+    RUN_UNTIL(on_fast(THREAD_PAGES - 100, 100) == 100);
 
     hm_engine_stop_thread(hm);
     g_assert_cmpuint(hm->stats.batches, ==, 0);
@@ -845,6 +908,10 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/numa-mover/pinned", test_pinned);
     g_test_add_func("/hybridmem/numa-mover/most-of-a-block",
                     test_most_of_a_block);
+    g_test_add_func("/hybridmem/numa-mover/left-behind", test_left_behind);
+    g_test_add_func("/hybridmem/numa-mover/command-in-order",
+                    test_command_in_order);
+    g_test_add_func("/hybridmem/numa-mover/backoff", test_backoff);
     g_test_add_func("/hybridmem/numa-mover/last-block-is-short",
                     test_last_block_is_short);
     g_test_add_func("/hybridmem/numa-mover/no-memory", test_no_memory);
@@ -858,6 +925,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/numa-mover/new-pages", test_new_pages);
     g_test_add_func("/hybridmem/numa-mover/quota", test_quota);
     g_test_add_func("/hybridmem/numa-mover/random", test_random);
-    g_test_add_func("/hybridmem/numa-mover/thread", test_thread);
+    g_test_add_data_func("/hybridmem/numa-mover/thread", GUINT_TO_POINTER(1),
+                         test_thread);
+    g_test_add_data_func("/hybridmem/numa-mover/thread/short-block",
+                         GUINT_TO_POINTER(32), test_thread);
     return g_test_run();
 }

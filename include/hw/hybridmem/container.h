@@ -47,6 +47,7 @@ struct HmContainer {
     struct HmFrames *frames;    /* placement that an engine has left */
     uint64_t frames_block_size;
     HmPins *pins;           /* mappings that devices hold */
+    bool numa_placed;       /* the kernel has moved pages between the tiers */
     bool broken;            /* see HmRemap */
     Notifier machine_done;
     Error *cpr_blocker;

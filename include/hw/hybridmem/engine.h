@@ -137,6 +137,8 @@ typedef struct HmMoverOps {
     void (*set_quota)(Hybridmem *hm, uint64_t fast_size);
     /* Where @page lies; NULL: where its block's frame is. */
     HmTier (*tier_of_page)(const Hybridmem *hm, uint64_t page);
+    /* Its metadata, besides frames.  May be NULL. */
+    uint64_t (*bytes)(const Hybridmem *hm);
     /* [main] Adds what it knows to @info.  Any time.  May be NULL. */
     void (*show)(Hybridmem *hm, HybridmemInfo *info);
 } HmMoverOps;
@@ -279,6 +281,8 @@ void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms);
 void hm_stats_batch(Hybridmem *hm, const HmBatch *b);
 void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling);
 HybridmemInfo *hm_stats_info(Hybridmem *hm);
+/* Metadata of heat, placement and policy. */
+uint64_t hm_engine_core_bytes(const Hybridmem *hm);
 /* Where @page lies, as far as is known. */
 HmTier hm_engine_tier_of_page(const Hybridmem *hm, uint64_t page);
 HybridmemSkipped *hm_stats_skipped(const uint64_t results[HM_MOVE__MAX]);

@@ -111,7 +111,10 @@ int hm_numa_look(HmNuma *n, const uint64_t *page, size_t n_pages,
 void hm_numa_move(HmNuma *n, const uint64_t *page, size_t n_pages,
                   HmTier tier, HmPlace *place, HmNumaResult *result);
 
-/* Bytes that @tier's nodes have free beyond their reserves. */
+/*
+ * Bytes that @tier's nodes have free beyond their reserves; UINT64_MAX if that
+ * cannot be read (any more).
+ */
 uint64_t hm_numa_free(HmNuma *n, HmTier tier);
 
 /*
