@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The parts of bench-raminate.
+"""The parts of bench-raminate that are its own; others are in ../cells.
 
     cells     what is run
-    runner    runs what is missing or has changed, several at a time
     results   reads what a run left
     oracle    what a policy that knew the future would reach (oracle.c)
     energy    RAMinate's formula

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is run: a cell is one workload, one share of DRAM, one policy."""
 
-import fnmatch
 from typing import NamedTuple
 
 WORKLOADS = ("compile", "redis", "hotset", "even")
@@ -34,10 +33,3 @@ class Cell(NamedTuple):
 
 
 CELLS = tuple(Cell(w, s, p) for w in WORKLOADS for s in SHARES for p in ROWS)
-
-
-def choose(patterns):
-    """The cells whose names match any of these; all of them if there is no
-    pattern."""
-    return [c for c in CELLS if not patterns or
-            any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]

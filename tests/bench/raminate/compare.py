@@ -8,6 +8,9 @@ differ is told besides.
 
 from typing import NamedTuple
 
+from cells import runner
+from cells.files import digest
+
 from . import results
 
 LIMIT = 1e-6
@@ -87,7 +90,7 @@ def compare_cell(one, other):
     differ = 0
     if not one.cell.managed:
         pages = [r.directory / results.PAGES for r in (one, other)]
-        if results.digest(pages[0]) != results.digest(pages[1]):
+        if digest(pages[0]) != digest(pages[1]):
             rows = [page_rows(p) for p in pages]
             differ = sum(rows[0].get(k) != rows[1].get(k)
                          for k in {*rows[0], *rows[1]})
@@ -96,10 +99,10 @@ def compare_cell(one, other):
     return largest(mine, theirs), differ
 
 
-def compare(cells, root, other, say=print):
+def compare(lab, cells, root, other, say=print):
     """Says how far each cell is from its other run; returns whether all are
     there, twice, and within the limit."""
-    sets = [results.load_all(cells, r) for r in (root, other)]
+    sets = [runner.load_all(lab, cells, r) for r in (root, other)]
     wrong = [w for _, words in sets for w in words]
     for word in wrong:
         say(word)

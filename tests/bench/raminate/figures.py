@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From results to figures: rows, what the oracle says of them, and goals."""
 
-from typing import NamedTuple, Optional
+from cells.goals import Goal
 
 from . import cells as cells_
 from . import energy
@@ -84,17 +84,6 @@ def rows(found, oracles):
         if cell in found and base in found and base in oracles:
             table[cell] = row(found[cell], found[base], oracles[base])
     return table
-
-
-class Goal(NamedTuple):
-    """met: None if cells are missing."""
-    text: str
-    met: Optional[bool]
-    value: str
-
-    def __str__(self):
-        word = {True: "met", False: "missed", None: "open"}[self.met]
-        return f"goal: {self.text}: {word} ({self.value})"
 
 
 def goal_gone(table, workload):

@@ -7,6 +7,8 @@ import os
 import pathlib
 import subprocess
 
+from cells.files import digest, read_json
+
 from . import results
 
 SOURCE = pathlib.Path(__file__).with_name("oracle.c")
@@ -51,10 +53,10 @@ def of(result, program):
     """That of an unmanaged cell's result; kept in its folder."""
     pages = result.directory / results.PAGES
     kept = result.directory / RESULT
-    key = f"{version()} {results.digest(pages)} {result.frames[0]}"
+    key = f"{version()} {digest(pages)} {result.frames[0]}"
     if kept.exists():
         try:
-            said = results.read_json(kept)
+            said = read_json(kept)
             if said.get("key") == key:
                 return said
         except results.ResultError:

@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 
-from . import cells as cells_
-from . import energy, results
+from cells.document import NONE, Block, markdown, percent, ratio
 
-BEGIN, END = "<!-- bench-raminate:begin -->", "<!-- bench-raminate:end -->"
+from . import cells as cells_
+from . import energy
+
+BLOCK = Block("bench-raminate")
 SUMMARY, PLOT, DATA = "summary.json", "bench-raminate.png", \
     "bench-raminate.tsv"
-NONE = "–"
 
 NOTES = """\
 Counted by the lab's meter between two marks of the guest, not by our own
@@ -33,25 +34,6 @@ of unmanaged. *Best fixed*: the most written pages are in DRAM from the start,
 which costs nothing here. *At least*: no policy that starts from the real
 placement, moves pages between epochs and writes 64 lines to NVM for each
 demotion can leave less. *Reached*: by a schedule of that kind."""
-
-
-def percent(value, digits=1):
-    """Of a share that may be unknown."""
-    return NONE if value is None else f"{100 * value:.{digits}f} %"
-
-
-def ratio(value):
-    """Two digits after the point."""
-    return NONE if value is None else f"{value:.2f}"
-
-
-def markdown(heads, lines):
-    """A table; all but the first three columns are right-aligned."""
-    yield "| " + " | ".join(heads) + " |"
-    yield "|" + "".join("---|" if n < 3 else "---:|"
-                        for n in range(len(heads)))
-    for line in lines:
-        yield "| " + " | ".join(line) + " |"
 
 
 def main_table(table):
@@ -141,18 +123,6 @@ def block(table, oracles, goals):
              [ORACLE_NOTES], [f"![NVM write-backs left]({PLOT})"],
              published_table(table), [f"* {goal}" for goal in goals]]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
-
-
-def write_block(document, text):
-    """Replaces what is between the two marks."""
-    old = document.read_text()
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or \
-            old.index(BEGIN) > old.index(END):
-        raise results.ResultError(f"{document}: put the lines '{BEGIN}' and "
-                                  f"'{END}' where the tables are to be")
-    head, rest = old.split(BEGIN)
-    tail = rest.split(END)[1]
-    document.write_text(f"{head}{BEGIN}\n{text}{END}{tail}")
 
 
 def plot_rows(table, oracles):

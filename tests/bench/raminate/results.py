@@ -7,13 +7,14 @@
     run.json     what produced them; it is written last
 """
 
-import hashlib
-import json
 import pathlib
 from typing import NamedTuple
 
-METER, PAGES, ENGINE, RUN = "meter.json", "pages.tsv", "engine.json", \
-    "run.json"
+from cells.files import ResultError, by_name, read_json
+from cells.runner import RUN
+
+FORMAT = 1                      # of these; another one: all runs again
+METER, PAGES, ENGINE = "meter.json", "pages.tsv", "engine.json"
 PHASE = "2"                     # as the workloads mark what is measured
 PAGES_HEADER = ["#", "phase", "epoch", "range", "page", "loads", "stores",
                 "fills", "writebacks"]
@@ -21,10 +22,6 @@ COUNTS = ("loads", "stores", "load-bytes", "store-bytes", "fills",
           "writebacks")
 LINE = 64                       # bytes of a write-back, and of a fill
 PAGE = 4096
-
-
-class ResultError(Exception):
-    """A result that cannot be used; the text names the file."""
 
 
 class Result(NamedTuple):
@@ -63,24 +60,6 @@ class Result(NamedTuple):
         told = self.run["facts"].get("seconds")
         return told if told is not None else \
             self.meter[PHASE].get("instructions", 0) * 1e-9
-
-
-def read_json(path):
-    """The file's content."""
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise ResultError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ResultError(f"{path}: not JSON ({error})") from error
-
-
-def by_name(things, path, what):
-    """A list of things, each with its name (or number) under `what`, as a
-    map by that."""
-    if not isinstance(things, list):
-        raise ResultError(f"{path}: no list of {what}s")
-    return {str(t[what]): t for t in things}
 
 
 def read_meter(path):
@@ -170,24 +149,3 @@ def load_checked(cell, directory, run):
             raise ResultError(f"{directory / ENGINE}: blocks moved in an "
                               "unmanaged run")
     return result
-
-
-def load_all(cells, root):
-    """({cell: result}, [what is wrong with others that are there])."""
-    found, wrong = {}, []
-    for cell in cells:
-        directory = root / cell.name
-        if not directory.exists():
-            continue
-        try:
-            found[cell] = load(cell, directory)
-        except ResultError as error:
-            wrong.append(f"{error}; again: bench-raminate --force --only "
-                         f"{cell.name}")
-    return found, wrong
-
-
-def digest(path):
-    """Of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,8 +19,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.dont_write_bytecode = True
 
+from cells import runner                                # noqa: E402
+from cells.files import read_json                       # noqa: E402
+from cells.program import choose                        # noqa: E402
 from raminate import (cells, compare, energy, fakelab, figures,  # noqa: E402
-                      oracle, report, results, runner)
+                      oracle, report, results)
 
 BENCH = HERE.parent / "bench-raminate"
 HEADER = "# phase\tepoch\trange\tpage\tloads\tstores\tfills\twritebacks\n"
@@ -364,8 +367,8 @@ class BenchTest(Folder):
     def test_side_by_side(self):
         """Two at a time, and no more."""
         self.bench("--only", "redis-*", SECONDS=0.2)
-        facts = [results.read_json(self.cell(c.name) / "run.json")["facts"]
-                 for c in cells.choose(["redis-*"])]
+        facts = [read_json(self.cell(c.name) / "run.json")["facts"]
+                 for c in choose(cells.CELLS, ["redis-*"])]
         together = [sum(f["began"] <= one["began"] < f["ended"]
                         for f in facts) for one in facts]
         self.assertEqual(max(together), 2)
@@ -420,7 +423,7 @@ class BenchTest(Folder):
 
     def test_one_at_a_time(self):
         """A second program is refused."""
-        with runner.lock(self.root / "out"):
+        with runner.lock(fakelab.LAB, self.root / "out"):
             self.assertIn("another bench-raminate is at work",
                           self.bench(code=1))
 
@@ -442,12 +445,12 @@ class BenchTest(Folder):
         """Between the marks, and nothing else; refused without them."""
         self.bench("--only", "redis-1-*")
         page = self.root / "page.md"
-        page.write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nb\n")
+        page.write_text(f"a\n{report.BLOCK.begin}\nold\n{report.BLOCK.end}\nb\n")
         for _ in range(2):
             self.bench("--markdown", "--document", page)
         text = page.read_text()
-        self.assertTrue(text.startswith(f"a\n{report.BEGIN}\n| workload"))
-        self.assertTrue(text.endswith(f"{report.END}\nb\n"))
+        self.assertTrue(text.startswith(f"a\n{report.BLOCK.begin}\n| workload"))
+        self.assertTrue(text.endswith(f"{report.BLOCK.end}\nb\n"))
         self.assertNotIn("old", text)
         self.assertEqual((self.root / report.PLOT).exists(),
                          shutil.which("gnuplot") is not None)

@@ -22,9 +22,9 @@ import time
 import traceback
 from typing import Callable, NamedTuple
 
-from . import results
+from . import files
 
-FORMAT = 1                      # of the results; another one: all runs again
+RUN = "run.json"                # what produced a cell's results; comes last
 LOG = "log.txt"
 FACTS = "facts.json"
 END_SECONDS = 5                 # to end in peace
@@ -34,27 +34,33 @@ BEAT_SECONDS = 30
 class Lab(NamedTuple):
     """What the runner does not know.
 
+    `name` is the bench's, `format` that of its results: with another one all
+    cells run again.
+
     inputs_key(cell) returns a map {name: text or hash} of all that a result
     depends on: binaries, images, scenario, parameters.  It is quick, and may
     build nothing.
 
-    run_cell(cell, directory) does the run and leaves METER, ENGINE and, for
-    an unmanaged cell, PAGES in the directory.  It returns a map of facts,
-    which goes to run.json: "dram-pages" and "nvm-pages" of guest RAM; if it
-    is known, "seconds" of the phase by the guest's clock; and whatever tells
-    what was run.  It raises if anything is not as it should be.  It is called
-    in a process (and session) of its own, whose output goes to a log, and is
-    ended by SIGTERM and, 5 s later, SIGKILL to the process group.  The engine
-    must be off until the phase begins, so that all cells of a workload and
-    share start from the same placement.
+    run_cell(cell, directory) does the run and leaves its files in the
+    directory.  It returns a map of facts, which goes to run.json.  It raises
+    if anything is not as it should be.  It is called in a process (and
+    session) of its own, whose output goes to a log, and is ended by SIGTERM
+    and, 5 s later, SIGKILL to the process group.
+
+    load(cell, directory, run=None) reads what run_cell left, as an object
+    whose `run` is the content of run.json, which `run` replaces while that is
+    yet to be written.  It raises ResultError for what is not whole.
     """
+    name: str
+    format: int
     inputs_key: Callable
     run_cell: Callable
+    load: Callable
 
 
 def inputs_of(lab, cell):
     """The map from which a cell's key is made."""
-    return {"format": str(FORMAT), **lab.inputs_key(cell)}
+    return {"format": str(lab.format), **lab.inputs_key(cell)}
 
 
 def key_of(inputs):
@@ -63,14 +69,15 @@ def key_of(inputs):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def changed(cell, root, inputs):
+def changed(lab, cell, root):
     """Why a cell must run; None: it need not."""
+    inputs = inputs_of(lab, cell)
     directory = root / cell.name
     if not directory.exists():
         return "not run yet"
     try:
-        run = results.load(cell, directory).run
-    except results.ResultError as error:
+        run = lab.load(cell, directory).run
+    except files.ResultError as error:
         return str(error)
     if run.get("key") == key_of(inputs):
         return None
@@ -81,16 +88,31 @@ def changed(cell, root, inputs):
 
 
 @contextlib.contextmanager
-def lock(root):
+def lock(lab, root):
     """One runner at a time."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise results.ResultError(f"{root}: another bench-raminate is at "
+            raise files.ResultError(f"{root}: another {lab.name} is at "
                                       "work there") from error
         yield
+
+
+def load_all(lab, cells, root):
+    """({cell: result}, [what is wrong with others that are there])."""
+    found, wrong = {}, []
+    for cell in cells:
+        directory = root / cell.name
+        if not directory.exists():
+            continue
+        try:
+            found[cell] = lab.load(cell, directory)
+        except files.ResultError as error:
+            wrong.append(f"{error}; again: {lab.name} --force --only "
+                         f"{cell.name}")
+    return found, wrong
 
 
 # --- In the cell's process ---------------------------------------------------
@@ -122,7 +144,7 @@ class Job:
     """A cell at work."""
 
     def __init__(self, lab, cell, root, inputs):
-        self.cell = cell
+        self.lab, self.cell = lab, cell
         self.inputs = inputs
         self.root = root
         self.directory = root / f"{cell.name}.partial"
@@ -162,14 +184,14 @@ class Job:
     def collect(self):
         """The results' way to their place.  Raises ResultError."""
         if self.process.exitcode:
-            raise results.ResultError(self.last_line())
+            raise files.ResultError(self.last_line())
         facts = self.directory / FACTS
         run = {"key": key_of(self.inputs), "cell": self.cell._asdict(),
-               "inputs": self.inputs, "facts": results.read_json(facts),
+               "inputs": self.inputs, "facts": files.read_json(facts),
                "wall-seconds": round(self.seconds, 1)}
-        results.load(self.cell, self.directory, run)
+        self.lab.load(self.cell, self.directory, run)
         facts.unlink()
-        (self.directory / results.RUN).write_text(
+        (self.directory / RUN).write_text(
             json.dumps(run, indent=1) + "\n")
         place = self.root / self.cell.name
         shutil.rmtree(place, ignore_errors=True)
@@ -179,9 +201,9 @@ class Job:
 def earlier_seconds(cell, root):
     """How long a cell took when it last ran; None: unknown."""
     try:
-        return results.read_json(root / cell.name /
-                                 results.RUN).get("wall-seconds")
-    except results.ResultError:
+        return files.read_json(root / cell.name /
+                                 RUN).get("wall-seconds")
+    except files.ResultError:
         return None
 
 
@@ -201,10 +223,9 @@ class Runner:
         """[(cell, inputs, why)] of those that must run."""
         found = []
         for cell in cells:
-            inputs = inputs_of(self.lab, cell)
-            why = "forced" if force else changed(cell, self.root, inputs)
+            why = "forced" if force else changed(self.lab, cell, self.root)
             if why:
-                found.append((cell, inputs, why))
+                found.append((cell, inputs_of(self.lab, cell), why))
         return found
 
     def left(self):
@@ -235,7 +256,7 @@ class Runner:
         seconds = job.seconds
         try:
             job.collect()
-        except results.ResultError as error:
+        except files.ResultError as error:
             self.fail(job, str(error))
             return
         self.took[job.cell] = seconds
