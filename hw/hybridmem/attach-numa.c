@@ -348,27 +348,32 @@ static bool check_block_size(Hybridmem *hm, size_t unit, Error **errp)
     return true;
 }
 
-/* Huge pages of a file lie at multiples of their size in the file. */
+/*
+ * Huge pages of a file lie at multiples of their size in the file, wherever
+ * it is mapped; others in QEMU's memory, where it aligns anonymous RAM.
+ */
 static bool check_alignment(Hybridmem *hm, size_t unit, Error **errp)
 {
+    Object *b = OBJECT(hm->backend);
+    bool file = qemu_ram_get_fd(hm->backend->mr.ram_block) >= 0;
     uint64_t at = (uintptr_t)memory_region_get_ram_ptr(&hm->backend->mr);
-    uint64_t in_file = 0;
 
-    if (object_property_find(OBJECT(hm->backend), "offset")) {
-        in_file = object_property_get_uint(OBJECT(hm->backend), "offset",
-                                           &error_abort);
+    if (file) {
+        at = object_property_find(b, "offset") ?
+             object_property_get_uint(b, "offset", &error_abort) : 0;
     }
-
-    if (QEMU_IS_ALIGNED(at - in_file, unit)) {
+    if (QEMU_IS_ALIGNED(at, unit)) {
         return true;
     }
     error_setg(errp, "'%s' cannot manage memdev=%s: it does not begin at a"
-               " multiple of %zu in QEMU's memory, so that huge pages would"
-               " straddle blocks", hm->id, hm->memdev, unit);
-    error_append_hint(errp, "Give the memory-backend-file align=%zu, use a"
-                      " memory-backend-ram, or switch huge pages off for"
-                      " files in memory: " THP "shmem_enabled, huge= of the"
-                      " mount\n", unit);
+               " multiple of %zu in %s, so that huge pages would straddle"
+               " blocks", hm->id, hm->memdev, unit,
+               file ? "its file" : "QEMU's memory");
+    if (file) {
+        error_append_hint(errp, "Change offset=, or switch huge pages off for"
+                          " files in memory: " THP "shmem_enabled, huge= of"
+                          " the mount\n");
+    }
     return false;
 }
 

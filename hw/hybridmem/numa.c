@@ -310,9 +310,10 @@ static void fail(HmNuma *n, const char *what, int error)
     n->error_errno = error;
 }
 
+/* The range begins where a huge page might. */
 static uint64_t piece_number(const HmNuma *n, const HmUnit *unit)
 {
-    return (uintptr_t)unit_addr(n, unit) / n->huge_size;
+    return unit->number / (n->huge_size / n->host_page_size);
 }
 
 /* Groups what is still to move.  Ends before units of another piece. */
