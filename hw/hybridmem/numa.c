@@ -277,6 +277,12 @@ int hm_numa_look(HmNuma *n, const uint64_t *page, size_t n_pages,
     return 0;
 }
 
+bool hm_numa_uncover(HmNuma *n, uint64_t page, uint64_t n_pages)
+{
+    return n->ops->touch && n->ops->touch(n->host + page * n->page_size,
+                                          n_pages * n->page_size);
+}
+
 static void settle(HmUnit *unit, HmNumaResult result)
 {
     unit->open = false;
@@ -988,12 +994,46 @@ static void system_allowed(HmNodes *nodes)
     memcpy(nodes->bits, all, sizeof(nodes->bits));
 }
 
+/* Present and not a hole, in an entry of pagemap. */
+#define PAGEMAP_PRESENT (1ULL << 63)
+/* As in asm-generic/mman-common.h, since Linux 5.14. */
+#define ADVICE_POPULATE_READ 22
+
+static bool system_touch(void *addr, size_t len)
+{
+    size_t page = qemu_real_host_page_size(), n = len / page, end;
+    g_autofree uint64_t *entry = g_new0(uint64_t, n);
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    bool any = false;
+
+    if (fd < 0) {
+        return false;
+    }
+    if (pread(fd, entry, n * sizeof(*entry), (uintptr_t)addr / page *
+              sizeof(*entry)) < 0) {
+        n = 0;
+    }
+    close(fd);
+    for (size_t i = 0; i < n; i = end) {
+        bool present = entry[i] & PAGEMAP_PRESENT;
+
+        for (end = i + 1; end < n &&
+             present == !!(entry[end] & PAGEMAP_PRESENT); end++) {
+            /* all that are alike */
+        }
+        any |= present && madvise((uint8_t *)addr + i * page, (end - i) * page,
+                                  ADVICE_POPULATE_READ) == 0;
+    }
+    return any;
+}
+
 static const HmNumaOps system_ops = {
     .move_pages = system_move_pages,
     .mbind = system_mbind,
     .node_free = system_node_free,
     .node_size = system_node_size,
     .allowed = system_allowed,
+    .touch = system_touch,
 };
 
 const HmNumaOps *const hm_numa_system_ops = &system_ops;

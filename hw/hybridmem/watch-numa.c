@@ -110,6 +110,19 @@ static void look_at_written(Hybridmem *hm)
     look(hm, n);
 }
 
+/* Of @n pages from @page on that were looked at, do some seem to be absent? */
+static bool uncover(Hybridmem *hm, uint64_t page, uint64_t n)
+{
+    HmNumaPlace *np = place_of(hm);
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (np->place[i] == HM_PLACE_ABSENT) {
+            return hm_numa_uncover(&np->numa, page, n);
+        }
+    }
+    return false;
+}
+
 static void sweep(Hybridmem *hm, uint64_t n)
 {
     HmNumaPlace *np = place_of(hm);
@@ -122,7 +135,8 @@ static void sweep(Hybridmem *hm, uint64_t n)
         for (uint64_t i = 0; i < k; i++) {
             np->page[i] = np->next + i;
         }
-        if (!look(hm, k)) {
+        if (!look(hm, k) ||
+            (!np->passes && uncover(hm, np->next, k) && !look(hm, k))) {
             break;
         }
         np->next += k;

@@ -40,6 +40,8 @@ typedef struct HmNumaOps {
     int64_t (*node_size)(int node);
     /* Nodes on which this process may allocate (cpuset). */
     void (*allowed)(HmNodes *nodes);
+    /* Reads what is in the page table; false if nothing is.  May be NULL. */
+    bool (*touch)(void *addr, size_t len);
 } HmNumaOps;
 
 /* The system's own; NULL if QEMU was built without libnuma. */
@@ -97,6 +99,14 @@ char *hm_nodes_text(const HmNodes *nodes);
  */
 int hm_numa_look(HmNuma *n, const uint64_t *page, size_t n_pages,
                  HmPlace *place);
+
+/*
+ * From Linux 6.1 to 6.4 pages that automatic NUMA balancing has marked seem
+ * to be absent until they are accessed, and do not move.  Once the range has
+ * a policy of its own no more are marked.  Uncovers those of @n_pages from
+ * @page on; true if it is worth to look again.
+ */
+bool hm_numa_uncover(HmNuma *n, uint64_t page, uint64_t n_pages);
 
 /*
  * Moves pages to @tier: to its nodes with most room, and only while each
