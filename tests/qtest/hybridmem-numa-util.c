@@ -73,8 +73,8 @@ HmTest *hmn_start_in(char *dir, const char *backend, const char *engine,
     t->model = g_malloc0(HMT_RAM);
     t->qts = qtest_initf("-nodefaults %s -machine memory-backend=r "
                          "-object %s,id=r,size=16M %s %s",
-                         machine ? "" : "-machine none -cpu qemu64,apic-id=0", backend,
-                         object ?: "", extra ?: "");
+                         machine ? "" : "-machine none -cpu qemu64,apic-id=0",
+                         backend, object ?: "", extra ?: "");
     return t;
 }
 
