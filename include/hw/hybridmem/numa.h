@@ -103,8 +103,8 @@ int hm_numa_look(HmNuma *n, const uint64_t *page, size_t n_pages,
 /*
  * On some kernels (seen on Linux 6.1) pages that automatic NUMA balancing has
  * marked seem to be absent until they are accessed, and do not move.  Once
- * the range has a policy of its own no more are marked.  Uncovers those of @n_pages from
- * @page on; true if it is worth to look again.
+ * the range has a policy of its own no more are marked.  Uncovers those of
+ * @n_pages from @page on; true if it is worth to look again.
  */
 bool hm_numa_uncover(HmNuma *n, uint64_t page, uint64_t n_pages);
 
