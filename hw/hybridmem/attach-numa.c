@@ -526,8 +526,7 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
         return false;
     }
     /* Nothing is known yet, so nothing may be more than the quota. */
-    hm->numa->preferred = HM_TIER_NVM;
-    ret = hm_numa_prefer(&hm->numa->numa, HM_TIER_NVM);
+    ret = hm_numa_prefer(&hm->numa->numa, 0, hm->pages, HM_TIER_NVM);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "'%s': cannot set the NUMA policy of"
                          " '%s'", hm->id, hm->memdev);

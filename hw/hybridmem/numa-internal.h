@@ -15,13 +15,13 @@
 #include "hw/hybridmem/engine.h"
 
 /* Most pages in one chunk of work, if a block is not larger. */
-#define HM_NUMA_CHUNK 8192
+#define HM_NUMA_CHUNK 2048
 
 struct HmNumaPlace {
     /* The engine's thread; before it starts and after its end the main loop. */
     HmNuma numa;
     HmResidency *where;
-    HmTier preferred;           /* where new pages go */
+    uint64_t fast_end;          /* pages below it are new in dram */
     uint64_t next;              /* page that the sweep looks at next */
     double sweep_tokens;        /* pages */
     uint32_t hand;              /* dram seat, in search of vacant ones */

@@ -703,14 +703,15 @@ void hm_numa_move(HmNuma *n, const uint64_t *page, size_t n_pages,
     }
 }
 
-int hm_numa_prefer(HmNuma *n, HmTier first)
+int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first)
 {
     const HmNodes *nodes = &n->nodes[first];
+    void *addr = n->host + page * n->page_size;
+    size_t len = n_pages * n->page_size;
     HmNodes one = { { 0 } };
     int best = -1, node, ret;
 
-    ret = n->ops->mbind(n->host, n->pages * n->page_size,
-                        POLICY_PREFERRED_MANY, nodes, 0);
+    ret = n->ops->mbind(addr, len, POLICY_PREFERRED_MANY, nodes, 0);
     if (ret != -EINVAL) {
         return ret;
     }
@@ -720,8 +721,7 @@ int hm_numa_prefer(HmNuma *n, HmTier first)
         }
     }
     set_bit(best, one.bits);
-    return n->ops->mbind(n->host, n->pages * n->page_size, POLICY_PREFERRED,
-                         &one, 0);
+    return n->ops->mbind(addr, len, POLICY_PREFERRED, &one, 0);
 }
 
 int hm_numa_restore(HmNuma *n, int mode, const HmNodes *nodes)

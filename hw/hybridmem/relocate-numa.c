@@ -15,8 +15,8 @@
 #include "numa-internal.h"
 #include "trace.h"
 
-/* Most pages in a batch: 256 MiB, as long as the thread should be deaf. */
-#define BATCH_PAGES 65536
+/* A batch ends after this time: the thread is deaf meanwhile. */
+#define BATCH_US (100 * 1000)
 /* At most one HYBRIDMEM_PRESSURE in this time. */
 #define EVENT_NS (1000 * 1000 * 1000LL)
 /* Blocks looked at in a window to find those that must be demoted. */
@@ -308,12 +308,12 @@ void hm_numa_relocate(Hybridmem *hm)
 {
     HmBatch *b = hm->batch;
     size_t piece = MAX(HM_NUMA_CHUNK / hm->pages_per_block, 1);
-    size_t most = MAX(BATCH_PAGES / hm->pages_per_block, 1);
+    int64_t end = g_get_monotonic_time() + BATCH_US;
 
-    while (b->taken < MIN(b->n, most)) {
+    while (b->taken < b->n && (!b->taken || g_get_monotonic_time() < end)) {
         g_autofree Piece *pc = g_new0(Piece, 1);
 
-        size_t n = MIN(piece, MIN(b->n, most) - b->taken);
+        size_t n = MIN(piece, b->n - b->taken);
 
         if (b->cause == HM_CAUSE_COMMAND) {
             n = independent_moves(b, n);
@@ -466,13 +466,12 @@ size_t hm_numa_settle(Hybridmem *hm, HmMove *moves, size_t max)
     HmNumaPlace *np = hm->numa;
     size_t n;
 
-    /* A quota is a command; else a passive policy moves nothing. */
-    if (!np->passes || (hm->policy->ops->passive && !np->quota_pending) ||
-        wait_for_better_times(np)) {
+    if (!np->passes || wait_for_better_times(np)) {
         return 0;
     }
+    /* The quota is a limit, whatever the policy. */
     n = drain(hm, moves, max);
-    if (n == 0) {
+    if (n == 0 && !hm->policy->ops->passive) {
         n = fill(hm, moves, max);
     }
     np->settle_tried = n > 0;

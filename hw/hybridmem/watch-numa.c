@@ -19,8 +19,10 @@
 #define SWEEP_US (250 * 1000)
 /* Dram seats looked at in a window, for a vacant one. */
 #define VACANT_LOOK 65536
-/* Part of the quota that is left to promotions, not to new pages. */
+/* Part of the quota that new pages leave to promotions. */
 #define HEADROOM 32
+/* Pages looked at to find where new ones may be in dram: 64 GiB. */
+#define PREFER_LOOK (1u << 24)
 /* The most that the sweep may catch up, in seconds. */
 #define SWEEP_BURST 2.0
 /* At most one HYBRIDMEM_FOREIGN_MOVES in this time. */
@@ -222,32 +224,74 @@ static void seat_the_over(Hybridmem *hm)
     }
 }
 
-static void prefer(HmNumaPlace *np, HmTier tier)
+/* New pages below @end shall be in dram, all others in nvm. */
+static void prefer_dram_below(HmNumaPlace *np, uint64_t end)
 {
-    if (tier != np->preferred && hm_numa_prefer(&np->numa, tier) == 0) {
-        np->preferred = tier;
+    int ret = 0;
+
+    if (end > np->fast_end) {
+        ret = hm_numa_prefer(&np->numa, np->fast_end, end - np->fast_end,
+                             HM_TIER_DRAM);
+    } else if (end < np->fast_end) {
+        ret = hm_numa_prefer(&np->numa, end, np->fast_end - end, HM_TIER_NVM);
+    }
+    if (ret == 0) {
+        np->fast_end = end;
     }
 }
 
-/* New pages go to dram while there is room, with some hysteresis. */
+/*
+ * Counts absent pages from the start of RAM, in whole blocks, until page
+ * @end, or until there would be more than @max.  Returns where it stopped.
+ */
+static uint64_t count_absent(Hybridmem *hm, uint64_t end, uint64_t max,
+                             uint64_t *absent)
+{
+    uint64_t page = 0;
+
+    *absent = 0;
+    while (page < MIN(end, PREFER_LOOK)) {
+        uint32_t block = page / hm->pages_per_block;
+        uint32_t n = hm_residency_block(hm->numa->where, block,
+                                        HM_PLACE_ABSENT);
+
+        if (*absent + n > max) {
+            break;
+        }
+        *absent += n;
+        page = MIN(page + hm->pages_per_block, hm->pages);
+    }
+    return page;
+}
+
+/*
+ * New pages go to dram while there is room.  So that the quota holds even
+ * for those that nobody has seen yet, no more absent pages may become dram's
+ * than there is room for; they are taken from the start of RAM.
+ */
 static void choose_preferred(Hybridmem *hm)
 {
     HmNumaPlace *np = place_of(hm);
     uint64_t quota = hm_numa_quota_pages(hm);
     uint64_t used = hm_residency_pages(np->where, HM_PLACE_DRAM);
     uint64_t headroom = MAX(quota / HEADROOM, hm->pages_per_block);
+    uint64_t room = quota - MIN(quota, used + headroom), absent;
 
-    if (used + headroom >= quota) {
-        prefer(np, HM_TIER_NVM);
-    } else if (used + 2 * headroom < quota) {
-        prefer(np, HM_TIER_DRAM);
+    if (!np->passes) {
+        return;
+    }
+    room = MIN(room, hm_numa_free(&np->numa, HM_TIER_DRAM) / hm->page_size);
+    count_absent(hm, np->fast_end, UINT64_MAX, &absent);
+    if (absent > room || room - absent > headroom) {
+        prefer_dram_below(np, room ? count_absent(hm, hm->pages, room,
+                                                  &absent) : 0);
     }
 }
 
 /* Nobody looks after the quota: nothing new may go to dram. */
 void hm_numa_rest(Hybridmem *hm)
 {
-    prefer(place_of(hm), HM_TIER_NVM);
+    prefer_dram_below(place_of(hm), 0);
 }
 
 void hm_numa_publish(Hybridmem *hm)

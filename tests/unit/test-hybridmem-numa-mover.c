@@ -29,7 +29,7 @@ typedef struct Kernel {
     uint64_t used[NODES];
     uint64_t most_fast;         /* pages that were on FAST at once */
     unsigned moves;             /* calls that move */
-    int preferred;
+    int8_t *want;               /* node of each page, when it is new */
 } Kernel;
 
 static Kernel kernel;
@@ -86,7 +86,11 @@ static long fake_move_pages(unsigned long count, void **pages,
 static int fake_mbind(void *addr, size_t len, int mode, const HmNodes *nodes,
                       unsigned flags)
 {
-    kernel.preferred = find_first_bit(nodes->bits, NODES);
+    uint64_t page = (uintptr_t)addr / PAGE - 1;
+
+    g_assert_cmpuint(page + len / PAGE, <=, kernel.pages);
+    memset(kernel.want + page, find_first_bit(nodes->bits, NODES),
+           len / PAGE);
     return 0;
 }
 
@@ -224,9 +228,10 @@ static Fixture *set_up(uint64_t pages, uint32_t per_block, uint32_t quota)
         .pinned = g_new0(bool, pages),
         /* Far more than any reserve. */
         .room = { 1 << 20, 1 << 20, 1 << 20 },
-        .preferred = -1,
+        .want = g_new(int8_t, pages),
     };
     memset(kernel.node, ABSENT, pages);
+    memset(kernel.want, SLOW, pages);
     hm->id = (char *)"hm0";
     hm->mover = &mover_ops;
     hm->numa = np;
@@ -258,7 +263,6 @@ static Fixture *set_up(uint64_t pages, uint32_t per_block, uint32_t quota)
     np->where = hm_residency_new(pages, per_block);
     np->over = bitmap_new(blocks);
     np->away = bitmap_new(blocks);
-    np->preferred = HM_TIER_NVM;
     np->chunk = MAX(HM_NUMA_CHUNK, per_block);
     np->page = g_new(uint64_t, np->chunk);
     np->place = g_new(HmPlace, np->chunk);
@@ -306,6 +310,7 @@ static void tear_down(Fixture *f)
     qemu_mutex_destroy(&hm->lock);
     g_free(kernel.node);
     g_free(kernel.pinned);
+    g_free(kernel.want);
     g_free(f);
 }
 
@@ -631,10 +636,17 @@ static void test_passive(void)
     hm_policy_free(f->hm.policy);
     f->hm.policy = hm_policy_new(hm_policy_find("none"), f->hm.frames,
                                  f->hm.heat, &pp);
-    put_range(0, 64, FAST);
+    put_range(0, 8, SLOW);
+    put_range(16, 8, FAST);
+    window(f, 0, 64);
     window(f, 0, 64);
     g_assert_cmpuint(settle(f), ==, 0);
     g_assert_cmpuint(kernel.moves, ==, 0);
+    /* But the quota is a limit. */
+    put_range(24, 40, FAST);
+    window(f, 0, 64);
+    g_assert_cmpuint(settle(f), >, 0);
+    g_assert_cmpuint(kernel.used[FAST], ==, 16);
     tear_down(f);
 }
 
@@ -660,30 +672,71 @@ static void test_foreign(void)
     tear_down(f);
 }
 
+/* What the guest touches for the first time, wherever the kernel puts it. */
+static void touch(uint64_t page, uint64_t n)
+{
+    for (; n--; page++) {
+        if (kernel.node[page] == ABSENT) {
+            put(page, kernel.want[page]);
+        }
+    }
+}
+
+static uint64_t new_on_fast(void)
+{
+    uint64_t n = 0;
+
+    for (uint64_t p = 0; p < kernel.pages; p++) {
+        n += kernel.want[p] == FAST;
+    }
+    return n;
+}
+
 static void test_new_pages(void)
 {
-    Fixture *f = set_up(1024, 1, 256);
+    Fixture *f = set_up(1024, 4, 64);
 
     window(f, 0, 0);
-    g_assert_cmpint(kernel.preferred, ==, FAST);
-    put_range(500, 200, FAST);
+    g_assert_cmpuint(new_on_fast(), ==, 248);   /* 8 are for promotions */
     f->hm.params.reconcile_rate = 0;
-    window(f, 500, 200);        /* asked for because they were written */
-    g_assert_cmpuint(f->hm.resident[HM_TIER_DRAM], ==, 200 * PAGE);
-    g_assert_cmpint(kernel.preferred, ==, FAST);
-    put_range(700, 50, FAST);
-    window(f, 700, 50);
-    g_assert_cmpint(kernel.preferred, ==, SLOW);
-    put_range(500, 200, ABSENT);
+    touch(100, 50);
+    window(f, 100, 50);         /* asked for because they were written */
+    g_assert_cmpuint(f->hm.resident[HM_TIER_DRAM], ==, 50 * PAGE);
+    g_assert_cmpuint(new_on_fast(), ==, 248);
+    /* Of these nobody knows. */
+    touch(0, 1024);
+    window(f, 0, 0);
+    g_assert_cmpuint(kernel.used[FAST], ==, 248);
     f->hm.params.reconcile_rate = 1024 * PAGE;
     window(f, 0, 0);
-    g_assert_cmpint(kernel.preferred, ==, FAST);
+    g_assert_cmpuint(f->hm.resident[HM_TIER_DRAM], ==, 248 * PAGE);
+    /* A balloon gives some back. */
+    put_range(0, 100, ABSENT);
+    window(f, 0, 0);
+    g_assert_cmpint(kernel.want[99], ==, FAST);
+    touch(0, 100);
+    g_assert_cmpuint(kernel.used[FAST], ==, 248);
+    put_range(0, 100, ABSENT);
+    window(f, 0, 0);
     /* Nobody watches. */
     hm_numa_rest(&f->hm);
-    g_assert_cmpint(kernel.preferred, ==, SLOW);
+    g_assert_cmpuint(new_on_fast(), ==, 0);
     window(f, 0, 0);
-    g_assert_cmpint(kernel.preferred, ==, FAST);
+    g_assert_cmpint(kernel.want[99], ==, FAST);
     check_truth(f);
+    tear_down(f);
+}
+
+/* Not more than the node has room for, or it would go anywhere. */
+static void test_new_pages_by_room(void)
+{
+    Fixture *f = set_up(1024, 1, 512);
+
+    kernel.room[FAST] = 64 * 256 + 100;         /* 64 MiB are the reserve */
+    window(f, 0, 0);
+    g_assert_cmpuint(new_on_fast(), ==, 100);
+    touch(0, 1024);
+    g_assert_cmpuint(kernel.used[FAST], ==, 100);
     tear_down(f);
 }
 
@@ -923,6 +976,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/numa-mover/passive", test_passive);
     g_test_add_func("/hybridmem/numa-mover/foreign", test_foreign);
     g_test_add_func("/hybridmem/numa-mover/new-pages", test_new_pages);
+    g_test_add_func("/hybridmem/numa-mover/new-pages-by-room",
+                    test_new_pages_by_room);
     g_test_add_func("/hybridmem/numa-mover/quota", test_quota);
     g_test_add_func("/hybridmem/numa-mover/random", test_random);
     g_test_add_data_func("/hybridmem/numa-mover/thread", GUINT_TO_POINTER(1),

@@ -1154,9 +1154,9 @@ static void test_policy(void)
     add_node(3, 16 * MANY);
     n = numa_for("0", "1,2,3", SMALL, 1);
     start(&n);
-    g_assert_cmpint(hm_numa_prefer(&n, D), ==, 0);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, D), ==, 0);
     assert_policy(MODE_PREFERRED_MANY, "0");
-    g_assert_cmpint(hm_numa_prefer(&n, N), ==, 0);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, N), ==, 0);
     assert_policy(MODE_PREFERRED_MANY, "1-3");
 
     old = nodes_of("0,2");
@@ -1169,21 +1169,21 @@ static void test_policy(void)
 
     /* Before Linux 5.15: the one with most room. */
     k.many_errno = EINVAL;
-    g_assert_cmpint(hm_numa_prefer(&n, N), ==, 0);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, N), ==, 0);
     assert_policy(MODE_PREFERRED, "3");
     k.node[3].used = 15 * MANY;
     k.node[1].used = MANY;
-    g_assert_cmpint(hm_numa_prefer(&n, N), ==, 0);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, N), ==, 0);
     assert_policy(MODE_PREFERRED, "2");
     g_assert_cmpint(hm_numa_restore(&n, MODE_PREFERRED, &old), ==, 0);
     assert_policy(MODE_PREFERRED, "0,2");
 
     k.many_errno = EPERM;
-    g_assert_cmpint(hm_numa_prefer(&n, N), ==, -EPERM);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, N), ==, -EPERM);
     g_assert_cmpint(hm_numa_restore(&n, MODE_PREFERRED, &old), ==, -EPERM);
     k.many_errno = 0;
     k.mbind_errno = ENOMEM;
-    g_assert_cmpint(hm_numa_prefer(&n, D), ==, -ENOMEM);
+    g_assert_cmpint(hm_numa_prefer(&n, 0, n.pages, D), ==, -ENOMEM);
     g_assert_cmpint(hm_numa_restore(&n, MODE_BIND, &old), ==, -ENOMEM);
     hm_numa_destroy(&n);
 }
@@ -1558,7 +1558,7 @@ static void test_real_policy(void)
     if (!real_setup(&r)) {
         return;
     }
-    ret = hm_numa_prefer(&r.n, D);
+    ret = hm_numa_prefer(&r.n, 0, r.n.pages, D);
     if (ret == -EPERM || ret == -ENOSYS) {
         g_test_skip("mbind(2) is forbidden");
     } else {

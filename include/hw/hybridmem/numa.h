@@ -128,13 +128,12 @@ void hm_numa_move(HmNuma *n, const uint64_t *page, size_t n_pages,
 uint64_t hm_numa_free(HmNuma *n, HmTier tier);
 
 /*
- * From now on new pages of the range are allocated on @first's nodes while
- * there is room, else on whatever nodes the kernel deems near (never OOM).
- * Before Linux 5.15 only on that of @first's nodes that has most room now.
- * Sets a policy of the range's own, which keeps automatic NUMA balancing away.
- * 0 or a negative errno.
+ * From now on pages [page, page + n_pages) that are touched for the first
+ * time are allocated on @first's nodes while there is room, else anywhere
+ * (never OOM).  Sets a policy of the range's own, which keeps automatic NUMA
+ * balancing away.  Multiples of @host_page_size.  0 or a negative errno.
  */
-int hm_numa_prefer(HmNuma *n, HmTier first);
+int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first);
 
 /*
  * Gives the range policy @mode (MPOL_*) over @nodes (NULL for those modes that
