@@ -162,8 +162,11 @@ class Job:
         return time.monotonic() - self.started
 
     def _signal(self, number):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        """To the group; in its first moment the process has none yet."""
+        for send in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                send(self.process.pid, number)
+                return
 
     def end(self):
         """Ends the process, if it runs, and what it started."""
