@@ -14,6 +14,7 @@
 #include "hw/hybridmem/seats.h"
 #include "hw/mem/nvdimm.h"
 #include "hw/xen/xen.h"
+#include "system/runstate.h"
 #include "system/xen.h"
 #include "exec/target_page.h"
 #include "numa-internal.h"
@@ -547,9 +548,19 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     return true;
 }
 
+/* Has a migration within this host given it to another QEMU (CPR)? */
+static bool is_handed_over(const Hybridmem *hm)
+{
+    return runstate_check(RUN_STATE_POSTMIGRATE) &&
+           qemu_ram_is_shared(hm->backend->mr.ram_block);
+}
+
 static void numa_detach(Hybridmem *hm)
 {
-    restore(hm);
+    /* The NUMA policy of shared memory is that of all who map it. */
+    if (!is_handed_over(hm)) {
+        restore(hm);
+    }
     hm_frames_free(hm->frames);
     hm->frames = NULL;
     free_place(hm);
