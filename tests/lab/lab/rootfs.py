@@ -15,7 +15,7 @@ from typing import NamedTuple
 import guest
 from guest.image import Cpio, busybox, contents, kernel, locked, run
 
-from . import BUILD, LAB, LabError, images
+from . import BUILD, LAB, LabError, images, software
 from .hardware import Hardware
 
 SERVER = LAB / "server"
@@ -256,7 +256,7 @@ def scenario_files(scenario, obj):
         "lab/modules": " ".join(modules).encode(),
         "lab/env": "".join(f"{k}={v}\n" for k, v in
                            hardware.variables().items()).encode(),
-        "lab/guests/.keep": b""}
+        "lab/guests/.keep": b"", **software.files(scenario.server.software)}
     for i, boot in enumerate(scenario.boots):
         files[f"lab/boot-{i}.sh"] = boot.script.encode()
     for path, text in scenario.files.items():

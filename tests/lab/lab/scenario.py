@@ -7,7 +7,7 @@ import pathlib
 import re
 import tomllib
 
-from . import LAB, LabError
+from . import LAB, LabError, software
 
 FOLDER = LAB / "scenarios"
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
@@ -38,6 +38,7 @@ class Server:
     disk: dict = dataclasses.field(default_factory=dict)
     node: list = dataclasses.field(default_factory=list)
     options: list = dataclasses.field(default_factory=list)
+    software: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -192,6 +193,10 @@ def read_server(file, table):
             check_node(reader, server, i, node)
         server.memory = sum(n.memory for n in server.node)
         server.cpus = sum(n.cpus for n in server.node)
+    for name in server.software:
+        if name not in software.KNOWN:
+            reader.error("software", f"{name!r} must be one of "
+                         f"{', '.join(software.KNOWN)}")
     if server.memory < 512:
         reader.error("memory", f"{server.memory} MiB are too few for the "
                      "server's own system; give 512 or more")

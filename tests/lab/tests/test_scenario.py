@@ -101,6 +101,7 @@ class Refused(unittest.TestCase):
         self.wrong("meter.pages", "true or false", meter={"pages": 1})
         self.wrong("checks", "a list", checks="a > 0")
         self.wrong("checks", "1", "quotes", checks=[1])
+        self.wrong("server.software", "libvirt", server={"software": ["xen"]})
 
     def test_ranges(self):
         self.wrong("server.reserved.Dram", "lower-case",
