@@ -76,14 +76,24 @@ static void main_sample_start(Hybridmem *hm)
     hm_stats_bql(hm, now_ns() - start, true);
 }
 
-static void main_sample_read(Hybridmem *hm)
+static void sample_read(Hybridmem *hm, bool last)
 {
     int64_t start = now_ns();
 
     main_check(hm);
     hm->sample_done = hm->inhibitors ||
-                      hm->sampler->ops->read(hm->sampler);
+                      hm->sampler->ops->read(hm->sampler, last);
     hm_stats_bql(hm, now_ns() - start, true);
+}
+
+static void main_sample_read(Hybridmem *hm)
+{
+    sample_read(hm, false);
+}
+
+static void main_sample_last(Hybridmem *hm)
+{
+    sample_read(hm, true);
 }
 
 static void main_sample_stop(Hybridmem *hm)
@@ -587,10 +597,10 @@ static void digest(Hybridmem *hm)
 }
 
 /* False if nothing was learnt, because the guest stood still or moved. */
-static bool read_sample(Hybridmem *hm, bool stop)
+static bool read_sample(Hybridmem *hm, bool last)
 {
     do {
-        if (!call_main(hm, main_sample_read)) {
+        if (!call_main(hm, last ? main_sample_last : main_sample_read)) {
             return false;
         }
     } while (!hm->sample_done);
@@ -601,7 +611,7 @@ static bool read_sample(Hybridmem *hm, bool stop)
         return false;
     }
     digest(hm);
-    return !stop || call_main(hm, main_sample_stop);
+    return !last || call_main(hm, main_sample_stop);
 }
 
 static void one_interval(Hybridmem *hm)

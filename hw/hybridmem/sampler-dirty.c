@@ -46,13 +46,38 @@ static void dirty_destroy(HmSampler *base)
     g_free(s);
 }
 
-static bool dirty_read(HmSampler *base)
+static void set_logging(DirtySampler *s, bool on)
+{
+    if (s->logging != on) {
+        memory_region_set_log(s->base.mr, on, DIRTY_MEMORY_VGA);
+        s->logging = on;
+    }
+}
+
+/*
+ * Clearing the log makes KVM write-protect what was dirty, and the guest pays
+ * a fault for each of these pages when it writes there again.  What is not
+ * logged any more is not cleared in KVM: so fetch all, then switch off, then
+ * take the snapshot.
+ */
+static void dirty_end(DirtySampler *s)
+{
+    if (s->logging) {
+        memory_global_dirty_log_sync(false);
+        set_logging(s, false);
+    }
+}
+
+static bool dirty_read(HmSampler *base, bool last)
 {
     DirtySampler *s = container_of(base, DirtySampler, base);
     uint64_t size = memory_region_size(base->mr);
     uint64_t start = s->slices->len * SLICE;
     uint64_t len = MIN(SLICE, size - start);
 
+    if (last) {
+        dirty_end(s);
+    }
     g_ptr_array_add(s->slices,
                     memory_region_snapshot_and_clear_dirty(base->mr, start,
                                                            len,
@@ -64,11 +89,8 @@ static void dirty_start(HmSampler *base)
 {
     DirtySampler *s = container_of(base, DirtySampler, base);
 
-    if (!s->logging) {
-        memory_region_set_log(base->mr, true, DIRTY_MEMORY_VGA);
-        s->logging = true;
-    }
-    while (!dirty_read(base)) {
+    set_logging(s, true);
+    while (!dirty_read(base, false)) {
         /* all slices */
     }
     g_ptr_array_set_size(s->slices, 0);
@@ -78,10 +100,7 @@ static void dirty_stop(HmSampler *base)
 {
     DirtySampler *s = container_of(base, DirtySampler, base);
 
-    if (s->logging) {
-        memory_region_set_log(base->mr, false, DIRTY_MEMORY_VGA);
-        s->logging = false;
-    }
+    set_logging(s, false);
     g_ptr_array_set_size(s->slices, 0);
 }
 

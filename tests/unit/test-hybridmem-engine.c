@@ -66,7 +66,7 @@ static void fake_start(HmSampler *s)
     container_of(s, FakeSampler, base)->on = true;
 }
 
-static bool fake_read(HmSampler *s)
+static bool fake_read(HmSampler *s, bool last)
 {
     FakeSampler *f = container_of(s, FakeSampler, base);
 

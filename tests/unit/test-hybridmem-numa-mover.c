@@ -845,7 +845,7 @@ static void guest_start(HmSampler *s)
 {
 }
 
-static bool guest_read(HmSampler *s)
+static bool guest_read(HmSampler *s, bool last)
 {
     return true;
 }

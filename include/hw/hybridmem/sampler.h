@@ -21,8 +21,11 @@ typedef struct HmSamplerOps {
     void (*destroy)(HmSampler *s);
     /* [main] Begins to watch.  What was written before does not count. */
     void (*start)(HmSampler *s);
-    /* [main] Reads one slice; true if that was the last. */
-    bool (*read)(HmSampler *s);
+    /*
+     * [main] Reads one slice; true if that was the last.  With @last it need
+     * not watch from there on, and stop comes next.
+     */
+    bool (*read)(HmSampler *s, bool last);
     /* Sets the bits of the pages written since start or the last collect. */
     void (*collect)(HmSampler *s, unsigned long *dirty);
     /* [main] Stops watching; drops what was read and not collected. */
