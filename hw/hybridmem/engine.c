@@ -25,6 +25,8 @@
 #define BURST 0.1
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
+/* How long a policy that never rests waits when nothing could be moved. */
+#define RETRY_NS (10 * 1000 * 1000LL)
 /* Windows between two clean-ups of the table of demotions. */
 #define FORGET_WINDOWS 8
 
@@ -537,7 +539,7 @@ static void spend_until(Hybridmem *hm, int64_t until_ns)
 
         plan_and_carry_out(hm, until_ns, results);
         if (results[HM_MOVE_DONE] == done) {
-            break;
+            wait_until(hm, MIN(until_ns, now_ns() + RETRY_NS));
         }
     }
     wait_until(hm, until_ns);
