@@ -119,7 +119,7 @@ class Bench:
     def work(self):
         """What the command line asks for."""
         self.options = self.parse()
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        runner.break_off_on(signal.SIGTERM, signal.SIGINT)
         self.lab = importlib.import_module(
             f"{self.package}.{self.options.lab}").LAB
         self.root = self.options.output.resolve()

@@ -31,6 +31,24 @@ END_SECONDS = 5                 # to end in peace
 BEAT_SECONDS = 30
 
 
+# Exit status of a program that was told to end.
+broken_off = []
+
+
+def break_off_on(*numbers):
+    """Signals end the program, soon.
+
+    An exception that a signal raises is lost where Python cannot raise any,
+    as while it frees an object; so it is kept, too.
+    """
+    def stop(number, _frame):
+        broken_off.append(128 + number)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+
+
 class Lab(NamedTuple):
     """What the runner does not know.
 
@@ -211,7 +229,8 @@ def earlier_seconds(cell, root):
 
 
 class Runner:
-    """Works off a list of cells."""
+    """Works off a list of cells.  One that has `alone` set waits until no
+    other is at work, and they wait for it."""
 
     def __init__(self, lab, root, jobs=2, timeout=1800, say=print):
         self.lab, self.root = lab, root
@@ -246,6 +265,14 @@ class Runner:
         rest = f"; about {left / 60:.0f} min left" \
             if left is not None and self.done < self.total else ""
         self.say(f"[{self.done:2}/{self.total}] {cell.name:22} {words}{rest}")
+
+    def _may_start(self):
+        if not self.waiting or len(self.running) >= self.jobs:
+            return False
+        at_work = [job.cell for job in self.running]
+        return not at_work or not any(
+            getattr(cell, "alone", False)
+            for cell in (*at_work, self.waiting[0][0]))
 
     def _start(self):
         cell, inputs, why = self.waiting.pop(0)
@@ -285,11 +312,13 @@ class Runner:
     def _loop(self):
         beat = time.monotonic()
         while self.waiting or self.running:
-            while self.waiting and len(self.running) < self.jobs:
+            while self._may_start():
                 self._start()
                 beat = time.monotonic()
             done = self.done
             self._wait()
+            if broken_off:
+                sys.exit(broken_off[0])
             if self.done != done:
                 beat = time.monotonic()
             elif time.monotonic() - beat > BEAT_SECONDS:
