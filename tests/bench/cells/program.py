@@ -5,7 +5,6 @@ import argparse
 import fnmatch
 import importlib
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -119,7 +118,7 @@ class Bench:
     def work(self):
         """What the command line asks for."""
         self.options = self.parse()
-        runner.break_off_on(signal.SIGTERM, signal.SIGINT)
+        runner.break_off()
         self.lab = importlib.import_module(
             f"{self.package}.{self.options.lab}").LAB
         self.root = self.options.output.resolve()

@@ -35,8 +35,8 @@ BEAT_SECONDS = 30
 broken_off = []
 
 
-def break_off_on(*numbers):
-    """Signals end the program, soon.
+def break_off():
+    """SIGTERM and SIGINT end the program, soon.
 
     An exception that a signal raises is lost where Python cannot raise any,
     as while it frees an object; so it is kept, too.
@@ -45,8 +45,21 @@ def break_off_on(*numbers):
         broken_off.append(128 + number)
         sys.exit(128 + number)
 
-    for number in numbers:
+    for number in ENDING:
         signal.signal(number, stop)
+
+
+ENDING = {signal.SIGTERM, signal.SIGINT}
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Signals that end the program wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 class Lab(NamedTuple):
@@ -141,6 +154,7 @@ def child(lab, cell, directory):
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND,
                   0o666)
     for fd in (1, 2):
@@ -276,7 +290,8 @@ class Runner:
 
     def _start(self):
         cell, inputs, why = self.waiting.pop(0)
-        self.running.append(Job(self.lab, cell, self.root, inputs))
+        with undisturbed():     # what runs must be known, to be ended
+            self.running.append(Job(self.lab, cell, self.root, inputs))
         self._report(cell, f"started ({why})")
 
     def _finish(self, job):
