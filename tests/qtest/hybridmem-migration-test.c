@@ -4,43 +4,7 @@
  * being relocated.
  */
 #include "qemu/osdep.h"
-#include <elf.h>
 #include "hybridmem-util.h"
-
-/* The state of a migration, when it has become one of @states ("a|b"). */
-static void wait_migration(QTestState *qts, const char *states)
-{
-    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
-    g_auto(GStrv) wanted = g_strsplit(states, "|", -1);
-
-    for (;;) {
-        QDict *info = qtest_qmp_assert_success_ref(qts,
-            "{ 'execute': 'query-migrate' }");
-        g_autofree char *status = g_strdup(qdict_get_try_str(info, "status"));
-
-        qobject_unref(info);
-        if (status && g_strv_contains((const char *const *)wanted, status)) {
-            return;
-        }
-        if (g_get_monotonic_time() > end || g_str_equal(status ?: "",
-                                                        "failed")) {
-            g_assert_cmpstr(status, ==, states);
-        }
-        g_usleep(5000);
-    }
-}
-
-static void set_speed(QTestState *qts, uint64_t bytes)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
-        " 'arguments': { 'max-bandwidth': %" PRIu64 " } }", bytes);
-}
-
-static void migrate(QTestState *qts, const char *uri)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments':"
-                             " { 'uri': %s } }", uri);
-}
 
 typedef struct Pair {
     HmTest *from, *to;
@@ -70,9 +34,9 @@ static void stop_pair(Pair *p)
 /* Slow enough to look at, and to write into what was sent already. */
 static void start_slowly(Pair *p)
 {
-    set_speed(p->from->qts, 4 * MiB);
-    migrate(p->from->qts, p->uri);
-    wait_migration(p->from->qts, "active");
+    hmt_migration_speed(p->from->qts, 4 * MiB);
+    hmt_migrate(p->from->qts, p->uri);
+    hmt_wait_migration(p->from->qts, "active");
     hmt_wait_state(p->from->qts, "inhibited:migration");
 }
 
@@ -89,8 +53,8 @@ static void test_precopy(void)
         g_usleep(2000);
     }
     g_assert_cmpuint(hmt_counter(p.from->qts, "moves-done"), ==, done);
-    set_speed(p.from->qts, 1 * GiB);
-    wait_migration(p.from->qts, "completed");
+    hmt_migration_speed(p.from->qts, 1 * GiB);
+    hmt_wait_migration(p.from->qts, "completed");
     qtest_qmp_eventwait(p.to->qts, "RESUME");
     hmt_assert_equal_in(p.from, p.to->qts);
     /* There it goes on. */
@@ -108,7 +72,7 @@ static void test_cancel(void)
     start_slowly(&p);
     qtest_set_expected_status(p.to->qts, EXIT_FAILURE);
     qtest_qmp_assert_success(p.from->qts, "{ 'execute': 'migrate_cancel' }");
-    wait_migration(p.from->qts, "cancelled");
+    hmt_wait_migration(p.from->qts, "cancelled");
     hmt_wait_state(p.from->qts, "running");
     hmt_wait_counter(p.from->qts, "moves-done",
                      hmt_counter(p.from->qts, "moves-done") + 1000);
@@ -126,8 +90,8 @@ static void test_swap_refused(void)
     hmt_assert_error(p.from->qts, "inhibited by migration",
         "{ 'execute': 'hybridmem-swap', 'arguments': { 'pairs': ["
         " { 'a': 0, 'b': 8388608 } ] } }");
-    set_speed(p.from->qts, 1 * GiB);
-    wait_migration(p.from->qts, "completed");
+    hmt_migration_speed(p.from->qts, 1 * GiB);
+    hmt_wait_migration(p.from->qts, "completed");
     qtest_qmp_eventwait(p.to->qts, "RESUME");
     stop_pair(&p);
 }
@@ -186,34 +150,6 @@ static void test_snapshot(void)
     hmt_stop(t);
 }
 
-static void check_dump(HmTest *t, const char *path)
-{
-    g_autofree char *text = NULL;
-    const Elf64_Ehdr *eh;
-    uint64_t compared = 0;
-    gsize len;
-
-    g_assert_true(g_file_get_contents(path, &text, &len, NULL));
-    eh = (const Elf64_Ehdr *)text;
-    for (unsigned i = 0; i < eh->e_phnum; i++) {
-        const Elf64_Phdr *ph = (const Elf64_Phdr *)(text + eh->e_phoff) + i;
-
-        if (ph->p_type != PT_LOAD) {
-            continue;
-        }
-        for (uint64_t at = 0; at < ph->p_filesz; at += HMT_PAGE) {
-            uint64_t addr = ph->p_paddr + at;
-
-            if (addr < HMT_HOLE || (addr >= HMT_HOLE_END && addr < HMT_RAM)) {
-                g_assert_cmpmem(text + ph->p_offset + at, HMT_PAGE,
-                                t->model + addr, HMT_PAGE);
-                compared += HMT_PAGE;
-            }
-        }
-    }
-    g_assert_cmpuint(compared, ==, HMT_RAM - (HMT_HOLE_END - HMT_HOLE));
-}
-
 static void test_dump(void)
 {
     HmTest *t = hmt_start(FULL_SPEED, NULL);
@@ -224,7 +160,7 @@ static void test_dump(void)
     hmt_wait_counter(t->qts, "moves-done", 1000);
     qtest_qmp_assert_success(t->qts, "{ 'execute': 'dump-guest-memory',"
         " 'arguments': { 'paging': false, 'protocol': %s } }", uri);
-    check_dump(t, path);
+    hmt_check_dump(t, path);
     hmt_wait_counter(t->qts, "moves-done",
                      hmt_counter(t->qts, "moves-done") + 500);
     hmt_assert_equal(t);

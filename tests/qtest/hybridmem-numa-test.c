@@ -334,7 +334,7 @@ static void test_stop(void)
     hmt_wait_state(t->qts, "inhibited:not-running");
     hmt_assert_error(t->qts, "inhibited by not-running",
                      "{ 'execute': 'hybridmem-rebalance' }");
-    g_usleep(300 * 1000);
+    hmn_wait_batch(t->qts);
     done = hmt_counter(t->qts, "moves-done");
     s = hmn_spread_all(t->qts);
     g_usleep(300 * 1000);

@@ -65,7 +65,7 @@ HmTest *hmn_start_in(char *dir, const char *backend, const char *engine,
                      const char *extra)
 {
     g_autofree char *object = engine ? hmn_engine("hm0", "r", engine) : NULL;
-    bool machine = extra && strstr(extra, "-machine ");
+    bool machine = extra && strstr(extra, "-machine q35");
     HmTest *t = g_new0(HmTest, 1);
 
     t->dir = dir;
@@ -73,8 +73,8 @@ HmTest *hmn_start_in(char *dir, const char *backend, const char *engine,
     t->model = g_malloc0(HMT_RAM);
     t->qts = qtest_initf("-nodefaults %s -machine memory-backend=r "
                          "-object %s,id=r,size=16M %s %s",
-                         machine ? "" : "-machine none -cpu qemu64,apic-id=0",
-                         backend, object ?: "", extra ?: "");
+                         machine ? "" : HMN_MACHINE, backend, object ?: "",
+                         extra ?: "");
     return t;
 }
 
@@ -133,6 +133,7 @@ void hmn_assert_equal_in(HmTest *t, QTestState *qts)
 {
     g_autofree char *path = g_build_filename(t->dir, "memory", NULL);
     g_autofree char *seen = NULL;
+    unsigned different = 0;
     gsize len;
 
     qtest_qmp_assert_success(qts, "{ 'execute': 'pmemsave', 'arguments': {"
@@ -144,10 +145,14 @@ void hmn_assert_equal_in(HmTest *t, QTestState *qts)
     for (uint64_t i = 0; i < HMT_RAM; i += HMT_PAGE) {
         if ((i < HMT_HOLE || i >= HMT_HOLE_END) &&
             memcmp(seen + i, t->model + i, HMT_PAGE)) {
-            g_printerr("page at 0x%" PRIx64 " differs\n", i);
-            g_assert_not_reached();
+            /* hmn_fill() and hmt_write_page() number pages from 1 on. */
+            g_printerr("page at 0x%" PRIx64 " differs: it begins with 0x%"
+                       PRIx64 ", not 0x%" PRIx64 "\n", i, ldq_le_p(seen + i),
+                       ldq_le_p(t->model + i));
+            different++;
         }
     }
+    g_assert_cmpuint(different, ==, 0);
 }
 
 void hmn_assert_equal(HmTest *t)
@@ -388,6 +393,14 @@ uint64_t hmn_residency(QTestState *qts, const char *key)
 
     qobject_unref(info);
     return value;
+}
+
+void hmn_wait_batch(QTestState *qts)
+{
+    QDict *reply = qtest_qmp(qts, "{ 'execute': 'query-hybridmem-heat' }");
+
+    g_assert_true(qdict_haskey(reply, "return"));
+    qobject_unref(reply);
 }
 
 void hmn_wait_pass(QTestState *qts)

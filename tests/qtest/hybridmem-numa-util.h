@@ -9,6 +9,9 @@
 
 #include "hybridmem-util.h"
 
+/* The least machine that has RAM, and a CPU for qtest. */
+#define HMN_MACHINE "-machine none -cpu qemu64,apic-id=0"
+
 /* How much of the guest may lie in DRAM, if the test says nothing else. */
 #define HMN_FAST (4 * MiB)
 
@@ -21,8 +24,8 @@ bool hmn_have_nodes(const char *path);
 /*
  * Starts a guest on @backend, the options of a memory backend "r" without
  * its id and size ("memory-backend-ram"), with @engine, the options of an
- * engine "hm0" on it (NULL: no engine), and @extra arguments, "-machine none"
- * if they name none.
+ * engine "hm0" on it (NULL: no engine), and @extra arguments; HMN_MACHINE
+ * if they name no other.
  */
 HmTest *hmn_start(const char *backend, const char *engine, const char *extra);
 HmTest *hmn_start_in(char *dir, const char *backend, const char *engine,
@@ -86,6 +89,12 @@ QDict *hmn_query(QTestState *qts, const char *id);
 uint64_t hmn_resident(QTestState *qts, const char *tier);
 /* Of its "residency". */
 uint64_t hmn_residency(QTestState *qts, const char *key);
+
+/*
+ * Waits until the engine's thread is at rest for a moment: a batch that began
+ * before is over.
+ */
+void hmn_wait_batch(QTestState *qts);
 
 /* Waits until all of guest RAM has been looked at anew. */
 void hmn_wait_pass(QTestState *qts);

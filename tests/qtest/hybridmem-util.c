@@ -3,6 +3,7 @@
  * What the tests of hybrid memory share.
  */
 #include "qemu/osdep.h"
+#include <elf.h>
 #include "qemu/bswap.h"
 #include "hybridmem-util.h"
 
@@ -328,4 +329,66 @@ void hmt_set_policy(QTestState *qts, const char *policy)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'hybridmem-set',"
                              " 'arguments': { 'policy': %s } }", policy);
+}
+
+void hmt_wait_migration(QTestState *qts, const char *states)
+{
+    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
+    g_auto(GStrv) wanted = g_strsplit(states, "|", -1);
+
+    for (;;) {
+        QDict *info = qtest_qmp_assert_success_ref(qts,
+            "{ 'execute': 'query-migrate' }");
+        g_autofree char *status = g_strdup(qdict_get_try_str(info, "status"));
+
+        qobject_unref(info);
+        if (status && g_strv_contains((const char *const *)wanted, status)) {
+            return;
+        }
+        if (g_get_monotonic_time() > end || g_str_equal(status ?: "",
+                                                        "failed")) {
+            g_assert_cmpstr(status, ==, states);
+        }
+        g_usleep(5000);
+    }
+}
+
+void hmt_migration_speed(QTestState *qts, uint64_t bytes)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
+        " 'arguments': { 'max-bandwidth': %" PRIu64 " } }", bytes);
+}
+
+void hmt_migrate(QTestState *qts, const char *uri)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments':"
+                             " { 'uri': %s } }", uri);
+}
+
+void hmt_check_dump(HmTest *t, const char *path)
+{
+    g_autofree char *text = NULL;
+    const Elf64_Ehdr *eh;
+    uint64_t compared = 0;
+    gsize len;
+
+    g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+    eh = (const Elf64_Ehdr *)text;
+    for (unsigned i = 0; i < eh->e_phnum; i++) {
+        const Elf64_Phdr *ph = (const Elf64_Phdr *)(text + eh->e_phoff) + i;
+
+        if (ph->p_type != PT_LOAD) {
+            continue;
+        }
+        for (uint64_t at = 0; at < ph->p_filesz; at += HMT_PAGE) {
+            uint64_t addr = ph->p_paddr + at;
+
+            if (addr < HMT_HOLE || (addr >= HMT_HOLE_END && addr < HMT_RAM)) {
+                g_assert_cmpmem(text + ph->p_offset + at, HMT_PAGE,
+                                t->model + addr, HMT_PAGE);
+                compared += HMT_PAGE;
+            }
+        }
+    }
+    g_assert_cmpuint(compared, ==, HMT_RAM - (HMT_HOLE_END - HMT_HOLE));
 }

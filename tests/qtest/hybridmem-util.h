@@ -93,6 +93,14 @@ bool hmt_swap(QTestState *qts, uint64_t a, uint64_t b, const char *why);
 
 void hmt_set_policy(QTestState *qts, const char *policy);
 
+/* A live migration: waits for one of @states ("a|b"), limits it, starts it. */
+void hmt_wait_migration(QTestState *qts, const char *states);
+void hmt_migration_speed(QTestState *qts, uint64_t bytes);
+void hmt_migrate(QTestState *qts, const char *uri);
+
+/* What dump-guest-memory wrote to @path is the model. */
+void hmt_check_dump(HmTest *t, const char *path);
+
 /* The text of the error that a command ends with; it must fail. */
 char *hmt_error(QTestState *qts, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 #define hmt_assert_error(qts, text, ...) do {                           \
