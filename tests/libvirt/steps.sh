@@ -8,6 +8,7 @@ DOCS=/root/hybridmem/docs/libvirt
 EMULATOR=/usr/local/bin/qemu-hybridmem
 IMAGES=/var/lib/libvirt/images
 OUT=/tmp/libvirt                # what commands said
+mkdir -p $OUT
 
 # --- The daemons -------------------------------------------------------------
 
@@ -71,7 +72,7 @@ udevadm_is_asked() {
 
 # libvirt_start: folders as Debian's packages make them, and the daemons.
 libvirt_start() {
-    mkdir -p "$OUT" $IMAGES /var/lib/libvirt/qemu/save /var/log/libvirt/qemu \
+    mkdir -p $IMAGES /var/lib/libvirt/qemu/save /var/log/libvirt/qemu \
         /var/cache/libvirt/qemu /run/libvirt /var/lib/libvirt/boot
     [ -e /var/run ] || ln -s ../run /var/run
     chown libvirt-qemu:kvm /var/lib/libvirt/qemu /var/cache/libvirt/qemu
@@ -261,7 +262,8 @@ step_object_del() {
 }
 
 # ATTACH: arguments of object-add, as docs/libvirt/README.md has them.
-ATTACH='{"qom-type": "hybridmem", "id": "hm0", "memdev": "pc.ram", "fast-nodes": [0], "slow-nodes": [1], "fast-size": 134217728}'
+ATTACH='{"qom-type": "hybridmem", "id": "hm0", "memdev": "pc.ram",
+    "fast-nodes": [0], "slow-nodes": [1], "fast-size": 134217728}'
 
 # hot_in_dram DOMAIN [SECONDS]: until DRAM holds no more than it may, and the
 # pages that the guest writes in a window are there, all but a twentieth.
@@ -275,7 +277,8 @@ hot_in_dram() {
 hot_now() {
     info "$1" >"$OUT/info" 2>&1 && awk '
         BEGIN { kib["KiB"] = 1; kib["MiB"] = 1024; kib["GiB"] = 1048576 }
-        /^  dram:/ { over += $5 * kib[substr($6, 1, 3)] > $2 * kib[substr($3, 1, 3)] }
+        function size(n, unit) { return n * kib[substr(unit, 1, 3)] }
+        /^  dram:/ { over += size($5, $6) > size($2, $3) }
         /last window:/ { dirty += $3; nvm += $6 }
         END { exit !(!over && dirty > 500 && nvm * 20 < dirty) }' "$OUT/info"
 }
@@ -284,9 +287,21 @@ info() {
     virsh qemu-monitor-command "$1" --hmp info hybridmem
 }
 
+# engine_moves DOMAIN: within a minute it has moved something.  (In the lab a
+# move takes so long that budgets allow few.)
+engine_moves() {
+    wait_until 60 engine_has_moved "$1"
+}
+
+engine_has_moved() {
+    monitor "$1" query-hybridmem >/dev/null &&
+        grep -q '"moves-done": [1-9]' "$OUT/reply"
+}
+
 # on_node DOMAIN NODE: pages of the guest's RAM there, by the kernel's word.
 on_node() {
-    sed -n "s/.*prefer (many).* N$2=\([0-9]*\).*kernelpagesize_kB=\([0-9]*\).*/\1 \2/p" \
+    sed -n -e '/prefer (many)/!d' \
+        -e "s/.* N$2=\([0-9]*\).*_kB=\([0-9]*\).*/\1 \2/p" \
         "/proc/$(cat "/run/libvirt/qemu/$1.pid")/numa_maps" |
         awk '{ sum += $1 * $2 / 4 } END { print sum + 0 }'
 }
