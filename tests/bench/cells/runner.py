@@ -243,8 +243,7 @@ def earlier_seconds(cell, root):
 
 
 class Runner:
-    """Works off a list of cells.  One that has `alone` set waits until no
-    other is at work, and they wait for it."""
+    """Works off a list of cells."""
 
     def __init__(self, lab, root, jobs=2, timeout=1800, say=print):
         self.lab, self.root = lab, root
@@ -279,14 +278,6 @@ class Runner:
         rest = f"; about {left / 60:.0f} min left" \
             if left is not None and self.done < self.total else ""
         self.say(f"[{self.done:2}/{self.total}] {cell.name:22} {words}{rest}")
-
-    def _may_start(self):
-        if not self.waiting or len(self.running) >= self.jobs:
-            return False
-        at_work = [job.cell for job in self.running]
-        return not at_work or not any(
-            getattr(cell, "alone", False)
-            for cell in (*at_work, self.waiting[0][0]))
 
     def _start(self):
         cell, inputs, why = self.waiting.pop(0)
@@ -327,7 +318,7 @@ class Runner:
     def _loop(self):
         beat = time.monotonic()
         while self.waiting or self.running:
-            while self._may_start():
+            while self.waiting and len(self.running) < self.jobs:
                 self._start()
                 beat = time.monotonic()
             done = self.done
