@@ -444,7 +444,7 @@ static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
     HmPolicyParams pp = hm_params_for_policy(p, hm->map_limit);
 
     return hm_policy_new(hm_policy_find(HybridmemPolicy_str(p->policy)),
-                         hm->frames, hm->heat, &pp);
+                         hm->frames, hm->heat, NULL, &pp);
 }
 
 /* Heat stays; what the policy has learnt is lost, for it counts by frame. */
@@ -574,6 +574,11 @@ static void digest(Hybridmem *hm)
     int64_t now = now_ns();
     uint64_t elapsed_ms = (now - hm->observed_at_ns) / 1000000;
     uint64_t logged_ms = (now - hm->logged_at_ns) / 1000000;
+    HmWindow window = {
+        .sense = HM_SENSE_WRITES,
+        .seen = hm->dirty,
+        .elapsed_ms = elapsed_ms,
+    };
 
     hm->observed_at_ns += elapsed_ms * 1000000;
     hm->logged_at_ns = hm->observed_at_ns;  /* if it stays on */
@@ -585,7 +590,7 @@ static void digest(Hybridmem *hm)
     }
     hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
-    hm_policy_observe(hm->policy, hm->dirty, elapsed_ms);
+    hm_policy_observe(hm->policy, &window);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
         g_hash_table_foreach_remove(hm->demoted, is_long_ago, hm);
     }

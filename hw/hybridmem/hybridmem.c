@@ -26,7 +26,7 @@ static void make_core(Hybridmem *hm)
                            hm->params.half_life);
     hm->policy = hm_policy_new(
         hm_policy_find(HybridmemPolicy_str(hm->params.policy)),
-        hm->frames, hm->heat, &pp);
+        hm->frames, hm->heat, NULL, &pp);
     hm->sampler = hm_sampler_dirty_ops.create(&hm->backend->mr);
     hm->dirty = bitmap_new(hm->pages);
     hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);

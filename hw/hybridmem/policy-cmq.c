@@ -148,7 +148,8 @@ static void age_queues(HmCmq *c)
     }
 }
 
-static HmPolicy *cmq_create(const HmFrames *frames, const HmHeat *heat)
+static HmPolicy *cmq_create(const HmFrames *frames, const HmHeat *heat,
+                            const HmHeat *access_heat)
 {
     HmCmq *c = g_new0(HmCmq, 1);
     uint32_t dram = hm_frames_tier_blocks(frames, HM_TIER_DRAM);
@@ -171,16 +172,15 @@ static void cmq_destroy(HmPolicy *p)
     g_free(c);
 }
 
-static void cmq_observe(HmPolicy *p, const unsigned long *dirty,
-                        uint64_t elapsed_ms)
+static void cmq_observe(HmPolicy *p, const HmWindow *w)
 {
     HmCmq *c = cmq_of(p);
     HmDirtyIter it;
     size_t n;
 
-    c->now += elapsed_ms;
-    c->corked_ms += elapsed_ms;
-    hm_dirty_init(&it, dirty, hm_heat_pages(p->heat),
+    c->now += w->elapsed_ms;
+    c->corked_ms += w->elapsed_ms;
+    hm_dirty_init(&it, w->seen, hm_heat_pages(p->heat),
                   hm_heat_pages_per_block(p->heat));
     while ((n = hm_dirty_next(&it))) {
         for (size_t i = 0; i < n; i++) {

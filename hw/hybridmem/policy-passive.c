@@ -6,7 +6,8 @@
 #include "qemu/osdep.h"
 #include "policy-internal.h"
 
-static HmPolicy *passive_create(const HmFrames *frames, const HmHeat *heat)
+static HmPolicy *passive_create(const HmFrames *frames, const HmHeat *heat,
+                                const HmHeat *access_heat)
 {
     return g_new0(HmPolicy, 1);
 }

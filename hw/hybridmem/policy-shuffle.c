@@ -54,7 +54,8 @@ static uint32_t permutation_at(const Permutation *p, uint32_t i)
     return i;
 }
 
-static HmPolicy *shuffle_create(const HmFrames *frames, const HmHeat *heat)
+static HmPolicy *shuffle_create(const HmFrames *frames, const HmHeat *heat,
+                                const HmHeat *access_heat)
 {
     HmShuffle *s = g_new0(HmShuffle, 1);
 

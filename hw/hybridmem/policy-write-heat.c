@@ -546,15 +546,16 @@ static void write_heat_moved(HmPolicy *p, const HmMove *move,
     }
 }
 
-static void write_heat_observe(HmPolicy *p, const unsigned long *dirty,
-                               uint64_t elapsed_ms)
+static void write_heat_observe(HmPolicy *p, const HmWindow *window)
 {
     HmWriteHeat *w = write_heat_of(p);
+    const unsigned long *dirty = window->seen;
     HmDirtyIter it;
 
     w->window++;
     shield_new_window(w);
-    w->horizon = hm_heat_half_life(p->heat) / M_LN2 / MAX(elapsed_ms, 1);
+    w->horizon = hm_heat_half_life(p->heat) / M_LN2 /
+                 MAX(window->elapsed_ms, 1);
     hm_forecast_begin(w->forecast, dirty);
     hm_dirty_init(&it, dirty, hm_heat_pages(p->heat),
                   hm_heat_pages_per_block(p->heat));
@@ -563,7 +564,8 @@ static void write_heat_observe(HmPolicy *p, const unsigned long *dirty,
     hm_forecast_end(w->forecast);
 }
 
-static HmPolicy *write_heat_create(const HmFrames *frames, const HmHeat *heat)
+static HmPolicy *write_heat_create(const HmFrames *frames, const HmHeat *heat,
+                                   const HmHeat *access_heat)
 {
     HmWriteHeat *w = g_new0(HmWriteHeat, 1);
 

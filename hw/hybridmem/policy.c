@@ -46,15 +46,17 @@ const HmPolicyOps *hm_policy_find(const char *name)
 }
 
 HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
-                        const HmHeat *heat, const HmPolicyParams *params)
+                        const HmHeat *heat, const HmHeat *access_heat,
+                        const HmPolicyParams *params)
 {
     HmPolicy *p;
 
     g_assert(hm_frames_blocks(frames) == hm_heat_blocks(heat));
-    p = ops->create(frames, heat);
+    p = ops->create(frames, heat, access_heat);
     p->ops = ops;
     p->frames = frames;
     p->heat = heat;
+    p->access_heat = access_heat;
     hm_policy_set_params(p, params);
     return p;
 }
@@ -74,11 +76,11 @@ void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params)
     }
 }
 
-void hm_policy_observe(HmPolicy *p, const unsigned long *dirty,
-                       uint64_t elapsed_ms)
+void hm_policy_observe(HmPolicy *p, const HmWindow *w)
 {
-    if (p->ops->observe) {
-        p->ops->observe(p, dirty, elapsed_ms);
+    if (p->ops->observe &&
+        (w->sense == HM_SENSE_WRITES || p->ops->accesses)) {
+        p->ops->observe(p, w);
     }
 }
 

@@ -205,7 +205,10 @@ static void run_windows(Guest *g, HmHeat *heat, HmFrames *frames,
         t2 = now_ns();
         hm_heat_window(heat, map, 1000);
         t3 = now_ns();
-        hm_policy_observe(p, map, 1000);
+        hm_policy_observe(p, &(HmWindow) {
+            .seen = map,
+            .elapsed_ms = 1000,
+        });
         n = hm_policy_plan(p, g->plan, PLAN_MAX);
         t4 = now_ns();
         carry_out(p, frames, g->plan, n);
@@ -256,7 +259,7 @@ static void bench_policy(GArray *rows, Guest *g, Row row, const char *name)
 
     hm_policy_params_init(&params);
     params.cmq_max_pairs = PLAN_MAX;
-    p = hm_policy_new(hm_policy_find(name), frames, heat, &params);
+    p = hm_policy_new(hm_policy_find(name), frames, heat, NULL, &params);
     run_windows(g, heat, frames, p, &best);
     row.frames_bytes = (double)hm_frames_bytes(frames) / g->pages;
     if (g_str_equal(name, "write-heat")) {

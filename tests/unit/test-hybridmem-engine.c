@@ -163,7 +163,7 @@ static void set_up(Fixture *f, gconstpointer unused)
     hm->frames = hm_frames_new(ext, G_N_ELEMENTS(ext));
     hm->heat = hm_heat_new(hm->pages, 1, hm->params.half_life);
     hm->policy = hm_policy_new(hm_policy_find("none"), hm->frames, hm->heat,
-                               &pp);
+                               NULL, &pp);
     hm->mover = &fake_mover_ops;
     hm->sampler = &f->sampler.base;
     hm->dirty = bitmap_new(hm->pages);

@@ -244,7 +244,7 @@ static Fixture *set_up(uint64_t pages, uint32_t per_block, uint32_t quota)
     hm->heat = hm_heat_new(pages, per_block, 5000);
     hm_policy_params_init(&pp);
     hm->policy = hm_policy_new(hm_policy_find("write-heat"), hm->frames,
-                               hm->heat, &pp);
+                               hm->heat, NULL, &pp);
     hm->dirty = bitmap_new(pages);
     hm->just_moved = g_array_new(false, false, sizeof(uint32_t));
     hm->demoted = g_hash_table_new(NULL, NULL);
@@ -635,7 +635,7 @@ static void test_passive(void)
     hm_policy_params_init(&pp);
     hm_policy_free(f->hm.policy);
     f->hm.policy = hm_policy_new(hm_policy_find("none"), f->hm.frames,
-                                 f->hm.heat, &pp);
+                                 f->hm.heat, NULL, &pp);
     put_range(0, 8, SLOW);
     put_range(16, 8, FAST);
     window(f, 0, 64);

@@ -168,7 +168,10 @@ static void sim_window(Sim *s, uint64_t elapsed_ms)
     }
     memset(s->moved, 0, s->blocks);
     hm_heat_window(s->heat, s->seen, elapsed_ms);
-    hm_policy_observe(s->policy, s->seen, elapsed_ms);
+    hm_policy_observe(s->policy, &(HmWindow) {
+        .seen = s->seen,
+        .elapsed_ms = elapsed_ms,
+    });
     n = hm_policy_plan(s->policy, s->plan, s->max);
     check_plan(s, n);
     s->planned = n;
@@ -290,11 +293,14 @@ static void test_one_tier(void)
             HmMove plan[8];
 
             hm_policy_params_init(&params);
-            p = hm_policy_new(ops, frames, heat, &params);
+            p = hm_policy_new(ops, frames, heat, NULL, &params);
             g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
             for (int w = 0; w < 20; w++) {
                 hm_heat_window(heat, &dirty, 1000);
-                hm_policy_observe(p, &dirty, 1000);
+                hm_policy_observe(p, &(HmWindow) {
+                    .seen = &dirty,
+                    .elapsed_ms = 1000,
+                });
                 g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
             }
             hm_policy_free(p);

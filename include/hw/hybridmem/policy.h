@@ -12,6 +12,7 @@
 #include "hw/hybridmem/types.h"
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
+#include "hw/hybridmem/window.h"
 
 /* Every parameter of every policy; each policy reads what it needs. */
 typedef struct HmPolicyParams {
@@ -38,7 +39,8 @@ typedef struct HmPolicyOps HmPolicyOps;
 struct HmPolicy {
     const HmPolicyOps *ops;
     const HmFrames *frames;     /* read only; owned by the engine */
-    const HmHeat *heat;         /* read only; owned by the engine */
+    const HmHeat *heat;         /* by writes; read only, the engine's */
+    const HmHeat *access_heat;  /* by accesses; NULL: nobody looks at those */
     HmPolicyParams params;
 };
 
@@ -48,20 +50,24 @@ struct HmPolicyOps {
     /* Plans again at once when a plan is carried out, without a window. */
     bool continuous;
 
+    /* Has a use for windows of accesses; without, it gets none. */
+    bool accesses;
+
     /* Never plans; sampling goes on. */
     bool passive;
 
     /* Allocates; the caller has filled nothing, hm_policy_new() does. */
-    HmPolicy *(*create)(const HmFrames *frames, const HmHeat *heat);
+    HmPolicy *(*create)(const HmFrames *frames, const HmHeat *heat,
+                        const HmHeat *access_heat);
 
     void (*destroy)(HmPolicy *p);
 
     /*
-     * One window has ended and @p->heat already knows it.  @dirty as for
-     * hm_heat_window().  @elapsed_ms since the last call.  May be NULL.
+     * One window has ended and the heat of its sense already knows it.
+     * Windows of accesses come only with @access_heat, each after one of
+     * writes.  May be NULL.
      */
-    void (*observe)(HmPolicy *p, const unsigned long *dirty,
-                    uint64_t elapsed_ms);
+    void (*observe)(HmPolicy *p, const HmWindow *w);
 
     /*
      * Writes at most @max moves to @plan, most worthwhile first; no block
@@ -91,11 +97,11 @@ const HmPolicyOps *hm_policy_find(const char *name);
 const HmPolicyOps *hm_policy_nth(unsigned i);
 
 HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
-                        const HmHeat *heat, const HmPolicyParams *params);
+                        const HmHeat *heat, const HmHeat *access_heat,
+                        const HmPolicyParams *params);
 void hm_policy_free(HmPolicy *p);
 void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params);
-void hm_policy_observe(HmPolicy *p, const unsigned long *dirty,
-                       uint64_t elapsed_ms);
+void hm_policy_observe(HmPolicy *p, const HmWindow *w);
 size_t hm_policy_plan(HmPolicy *p, HmMove *plan, size_t max);
 void hm_policy_moved(HmPolicy *p, const HmMove *move, HmMoveResult result);
 size_t hm_policy_bytes(const HmPolicy *p);
