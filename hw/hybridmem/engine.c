@@ -444,7 +444,8 @@ static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
     HmPolicyParams pp = hm_params_for_policy(p, hm->map_limit);
 
     return hm_policy_new(hm_policy_find(HybridmemPolicy_str(p->policy)),
-                         hm->frames, hm->heat, NULL, &pp);
+                         hm->frames, hm->heat,
+                         hm_accesses_rates(hm->accesses), &pp);
 }
 
 /* Heat stays; what the policy has learnt is lost, for it counts by frame. */
@@ -584,6 +585,7 @@ static void digest(Hybridmem *hm)
     hm->logged_at_ns = hm->observed_at_ns;  /* if it stays on */
     bitmap_zero(hm->dirty, hm->pages);
     hm->sampler->ops->collect(hm->sampler, hm->dirty);
+    hm_accesses_filter(hm, hm->dirty);
     drop_echo(hm);
     if (hm->mover->window) {
         hm->mover->window(hm, elapsed_ms);
@@ -621,6 +623,44 @@ static bool read_sample(Hybridmem *hm, bool last)
     return !last || call_main(hm, main_sample_stop);
 }
 
+/* Serves nobody who needs placement.  False if the engine is to end. */
+static bool wait_alone(Hybridmem *hm, int64_t until_ns)
+{
+    int64_t left;
+    bool go_on;
+
+    qemu_mutex_lock(&hm->lock);
+    while (!hm->quit && (left = until_ns - now_ns()) > 0) {
+        if (!serve_heat(hm)) {
+            qemu_cond_timedwait(&hm->wake, &hm->lock,
+                                DIV_ROUND_UP(left, 1000000));
+        }
+    }
+    go_on = !hm->quit;
+    qemu_mutex_unlock(&hm->lock);
+    return go_on;
+}
+
+/* False if the engine is to end. */
+static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
+{
+    HmWindow w;
+
+    if (!hm_accesses_wanted(hm)) {
+        return true;
+    }
+    hm_accesses_begin(hm, p, &w);
+    wait_alone(hm, now_ns() + p->access_window * 1000000LL);
+    hm_accesses_end(hm, &w, now_ns());
+    if (!call_main(hm, main_check)) {
+        return false;
+    }
+    if (!hm->inhibitors) {
+        hm_accesses_digest(hm, &w);
+    }
+    return true;
+}
+
 static void one_interval(Hybridmem *hm)
 {
     HybridmemParameters p = parameters(hm);
@@ -643,6 +683,9 @@ static void one_interval(Hybridmem *hm)
         return;
     }
     hm->log_is_on = whole;
+    if (!watch_accesses(hm, &p)) {
+        return;
+    }
     if (whole) {
         end = now_ns() + p.interval * 1000000LL;
     }

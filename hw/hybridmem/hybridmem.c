@@ -24,9 +24,10 @@ static void make_core(Hybridmem *hm)
 
     hm->heat = hm_heat_new(hm->pages, hm->pages_per_block,
                            hm->params.half_life);
+    hm->accesses = hm_accesses_new(hm);
     hm->policy = hm_policy_new(
         hm_policy_find(HybridmemPolicy_str(hm->params.policy)),
-        hm->frames, hm->heat, NULL, &pp);
+        hm->frames, hm->heat, hm_accesses_rates(hm->accesses), &pp);
     hm->sampler = hm_sampler_dirty_ops.create(&hm->backend->mr);
     hm->dirty = bitmap_new(hm->pages);
     hm->plan = g_new(HmMove, HM_ENGINE_PLAN_MAX);
@@ -39,6 +40,7 @@ static void free_core(Hybridmem *hm)
     g_free(hm->dirty);
     hm->sampler->ops->destroy(hm->sampler);
     hm_policy_free(hm->policy);
+    hm_accesses_free(hm->accesses);
     hm_heat_free(hm->heat);
 }
 

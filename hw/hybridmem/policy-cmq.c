@@ -149,7 +149,7 @@ static void age_queues(HmCmq *c)
 }
 
 static HmPolicy *cmq_create(const HmFrames *frames, const HmHeat *heat,
-                            const HmHeat *access_heat)
+                            const HmAccess *access)
 {
     HmCmq *c = g_new0(HmCmq, 1);
     uint32_t dram = hm_frames_tier_blocks(frames, HM_TIER_DRAM);

@@ -7,7 +7,7 @@
 #include "policy-internal.h"
 
 static HmPolicy *passive_create(const HmFrames *frames, const HmHeat *heat,
-                                const HmHeat *access_heat)
+                                const HmAccess *access)
 {
     return g_new0(HmPolicy, 1);
 }

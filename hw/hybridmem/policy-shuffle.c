@@ -55,7 +55,7 @@ static uint32_t permutation_at(const Permutation *p, uint32_t i)
 }
 
 static HmPolicy *shuffle_create(const HmFrames *frames, const HmHeat *heat,
-                                const HmHeat *access_heat)
+                                const HmAccess *access)
 {
     HmShuffle *s = g_new0(HmShuffle, 1);
 

@@ -18,8 +18,7 @@
  * hot set runs away keeps little; `kept' then recovers slowly by itself, so
  * that a guest that has changed gets another trial.
  *
- * A block that has moved is not sampled in the next window or two, and looks
- * as if it were not written; so it is not demoted in the first four to eight.
+ * Blocks just promoted are left alone for some windows (leave.h).
  *
  * Work.  Candidates are found among the blocks written in the window.
  * Victims are found by a clock hand over the dram frames, which looks at
@@ -28,7 +27,9 @@
  */
 #include "qemu/osdep.h"
 #include <math.h>
+#include "leave.h"
 #include "policy-internal.h"
+#include "ranked.h"
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
 #include "hw/hybridmem/forecast.h"
@@ -61,23 +62,6 @@
 #define RECOVERY 0.005
 #define KEPT_MIN 0.05
 
-/* Blocks that could not be moved rest for so many windows. */
-#define REST_WINDOWS 8
-#define RESTING 1024            /* remembered; power of two */
-
-/* Promoted blocks stay for at least so many windows, at most twice that. */
-#define SHIELD_WINDOWS 4
-
-/*
- * Blocks with what they are ranked by, as one number: the order's key in the
- * high half, the block in the low one.  The least number is the best.
- */
-typedef struct RankedList {
-    uint64_t *item;
-    size_t n;
-    size_t size;
-} RankedList;
-
 typedef struct Watch {
     uint32_t promoted;
     uint32_t demoted;
@@ -94,31 +78,17 @@ typedef struct Trial {
     double saved;
 } Trial;
 
-typedef struct Rest {
-    uint32_t block;
-    uint32_t until;             /* window */
-} Rest;
-
 typedef struct HmWriteHeat {
     HmPolicy parent;
-    RankedList cand;            /* hottest first */
+    HmRanked cand;            /* hottest first */
     size_t next;                /* first one not yet planned */
-    RankedList victim;          /* of the current plan, worst first */
-    uint32_t hand;              /* index of a dram frame */
-    uint32_t window;            /* number of the current one */
+    HmRanked victim;          /* of the current plan, worst first */
     double horizon;             /* windows that a move pays for */
     double kept;                /* part of what moves promise: 0 to 1 */
     Trial trial;
     HmForecast *forecast;
     uint64_t random;
-    Rest rest[RESTING];
-    uint32_t rest_end;          /* window in which none rests any more */
-    /*
-     * A bit for each dram frame: filled by a promotion in this, or the last
-     * span of SHIELD_WINDOWS.
-     */
-    unsigned long *shield[2];
-    bool shield_used[2];
+    HmLeave *leave;
 } HmWriteHeat;
 
 static HmWriteHeat *write_heat_of(HmPolicy *p)
@@ -154,72 +124,6 @@ static double promise(const HmWriteHeat *w, const HmMove *move)
     double gain = up.part - down.part, error = up.error + down.error;
 
     return gain < CHANCE * error ? 0 : gain - error;
-}
-
-/* -- Blocks that rest -- */
-
-static Rest *rest_of(HmWriteHeat *w, uint32_t block)
-{
-    return &w->rest[(block * 0x9e3779b1u) / (UINT32_MAX / RESTING + 1)];
-}
-
-static bool resting(HmWriteHeat *w, uint32_t block)
-{
-    Rest *r;
-
-    if ((int32_t)(w->rest_end - w->window) <= 0) {
-        return false;
-    }
-    r = rest_of(w, block);
-    return r->block == block && (int32_t)(r->until - w->window) > 0;
-}
-
-static void let_rest(HmWriteHeat *w, uint32_t block)
-{
-    w->rest_end = w->window + REST_WINDOWS;
-    *rest_of(w, block) = (Rest) { block, w->rest_end };
-}
-
-/* -- Blocks that were just promoted -- */
-
-static size_t shield_bytes(const HmFrames *fr)
-{
-    uint32_t dram = hm_frames_tier_blocks(fr, HM_TIER_DRAM);
-
-    return BITS_TO_LONGS((size_t)dram) * sizeof(unsigned long);
-}
-
-static unsigned shield_now(const HmWriteHeat *w)
-{
-    return w->window / SHIELD_WINDOWS % 2;
-}
-
-static void shield_new_window(HmWriteHeat *w)
-{
-    unsigned i = shield_now(w);
-
-    if (w->window % SHIELD_WINDOWS == 0 && w->shield_used[i]) {
-        memset(w->shield[i], 0, shield_bytes(w->parent.frames));
-        w->shield_used[i] = false;
-    }
-}
-
-static void shield_set(HmWriteHeat *w, uint32_t block)
-{
-    const HmFrames *fr = w->parent.frames;
-    uint32_t frame = hm_frames_frame_of(fr, block);
-    unsigned i = shield_now(w);
-
-    if (hm_frames_tier_of_frame(fr, frame) == HM_TIER_DRAM) {
-        set_bit(hm_frames_tier_index(fr, frame), w->shield[i]);
-        w->shield_used[i] = true;
-    }
-}
-
-/* @i: index of a dram frame. */
-static bool shielded(const HmWriteHeat *w, uint32_t i)
-{
-    return test_bit(i, w->shield[0]) || test_bit(i, w->shield[1]);
 }
 
 /* -- Whether promises are kept -- */
@@ -279,7 +183,7 @@ static void trial_judge(HmWriteHeat *w, const HmDirtyIter *it)
 
 static uint64_t hottest_first(uint32_t rank, uint32_t block)
 {
-    return (uint64_t)~rank << 32 | block;
+    return hm_ranked_item(~rank, block);
 }
 
 /* By what is expected of it; of equal ones the coldest. */
@@ -287,82 +191,12 @@ static uint64_t worst_first(double part, uint32_t rank, uint32_t block)
 {
     uint32_t key = lrint(part * (1 << 15));
 
-    return (uint64_t)(key << 16 | MIN(rank, UINT16_MAX)) << 32 | block;
-}
-
-static uint32_t block_of(uint64_t item)
-{
-    return item;
+    return hm_ranked_item(key << 16 | MIN(rank, UINT16_MAX), block);
 }
 
 static uint32_t hot_rank(uint64_t item)
 {
-    return ~(uint32_t)(item >> 32);
-}
-
-static void list_add(RankedList *l, uint64_t item)
-{
-    if (l->n == l->size) {
-        l->size = MAX(2 * l->size, 1024);
-        l->item = g_renew(uint64_t, l->item, l->size);
-    }
-    l->item[l->n++] = item;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-/*
- * Brings the @want least of @n distinct numbers to the front, in no order:
- * in linear time on average (Hoare's selection).
- */
-static void select_least(uint64_t *v, size_t n, size_t want)
-{
-    while (want > 0 && want < n) {
-        uint64_t pivot = v[n / 2];
-        size_t i = 0, j = n - 1;
-
-        for (;;) {
-            uint64_t moved;
-
-            while (v[i] < pivot) {
-                i++;
-            }
-            while (v[j] > pivot) {
-                j--;
-            }
-            if (i >= j) {
-                break;
-            }
-            moved = v[i];
-            v[i++] = v[j];
-            v[j--] = moved;
-        }
-        /* Now no number in v[0..i) is above one in v[i..n). */
-        if (want <= i) {
-            n = i;
-        } else {
-            v += i;
-            n -= i;
-            want -= i;
-        }
-    }
-}
-
-/* Puts the best @want from item @from on into order. */
-static void list_order(RankedList *l, size_t from, size_t want)
-{
-    size_t n = l->n - from;
-
-    if (n == 0) {
-        return;
-    }
-    select_least(l->item + from, n, want);
-    qsort(l->item + from, MIN(want, n), sizeof(uint64_t), by_value);
+    return ~hm_ranked_key(item);
 }
 
 /* -- Candidates -- */
@@ -375,11 +209,11 @@ static size_t most_candidates(const HmWriteHeat *w)
 }
 
 /* Keeps the hotter half.  Returns the least rank that is still of use. */
-static uint32_t drop_colder_half(RankedList *l)
+static uint32_t drop_colder_half(HmRanked *l)
 {
     uint32_t least = UINT32_MAX;
 
-    select_least(l->item, l->n, l->n / 2);
+    hm_ranked_select(l->item, l->n, l->n / 2);
     l->n /= 2;
     for (size_t i = 0; i < l->n; i++) {
         least = MIN(least, hot_rank(l->item[i]));
@@ -402,11 +236,11 @@ static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
         for (size_t i = 0; i < n; i++) {
             uint32_t block = it->block[i];
 
-            if (rank[i] < least || resting(w, block) ||
+            if (rank[i] < least || hm_leave_rests(w->leave, block) ||
                 hm_frames_tier_of(w->parent.frames, block) != HM_TIER_NVM) {
                 continue;
             }
-            list_add(&w->cand, hottest_first(rank[i], block));
+            hm_ranked_add(&w->cand, hottest_first(rank[i], block));
             if (w->cand.n == most) {
                 least = drop_colder_half(&w->cand);
             }
@@ -415,24 +249,6 @@ static void find_candidates(HmWriteHeat *w, HmDirtyIter *it)
 }
 
 /* -- Victims -- */
-
-/* Passes @n frames; fills @block with what may be demoted from there. */
-static size_t pass_frames(HmWriteHeat *w, uint32_t *block, size_t n)
-{
-    const HmFrames *fr = w->parent.frames;
-    uint32_t dram = hm_frames_tier_blocks(fr, HM_TIER_DRAM);
-    size_t found = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (!shielded(w, w->hand)) {
-            uint32_t frame = hm_frames_tier_frame(fr, HM_TIER_DRAM, w->hand);
-
-            block[found++] = hm_frames_block_in(fr, frame);
-        }
-        w->hand = (w->hand + 1) % dram;
-    }
-    return found;
-}
 
 /* About as many victims as @want, of which less than @limit is expected. */
 static void find_victims(HmWriteHeat *w, size_t want, double limit)
@@ -445,20 +261,20 @@ static void find_victims(HmWriteHeat *w, size_t want, double limit)
     w->victim.n = 0;
     while (look && cold < want) {
         size_t passed = MIN(look, HM_DIRTY_BATCH);
-        size_t n = pass_frames(w, block, passed);
+        size_t n = hm_leave_victims(w->leave, block, passed);
 
         hm_heat_ranks(w->parent.heat, block, rank, n);
         for (size_t i = 0; i < n; i++) {
             HmExpected e = hm_forecast(w->forecast, block[i], rank[i]);
 
-            if (e.part < limit && !resting(w, block[i])) {
-                list_add(&w->victim, worst_first(e.part, rank[i], block[i]));
+            if (e.part < limit && !hm_leave_rests(w->leave, block[i])) {
+                hm_ranked_add(&w->victim, worst_first(e.part, rank[i], block[i]));
                 cold += rank[i] == 0;
             }
         }
         look -= passed;
     }
-    list_order(&w->victim, 0, want);
+    hm_ranked_order(&w->victim, 0, want);
 }
 
 /* -- Plan -- */
@@ -478,7 +294,7 @@ static unsigned copies_into_nvm(const HmWriteHeat *w, const HmMove *move)
 static bool have_candidate(HmWriteHeat *w)
 {
     while (w->next < w->cand.n) {
-        uint32_t block = block_of(w->cand.item[w->next]);
+        uint32_t block = hm_ranked_block(w->cand.item[w->next]);
 
         if (hm_frames_tier_of(w->parent.frames, block) == HM_TIER_NVM) {
             return true;
@@ -499,18 +315,18 @@ static size_t write_heat_plan(HmPolicy *p, HmMove *plan, size_t max)
     if (want == 0 || hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
         return 0;
     }
-    list_order(&w->cand, w->next, want);
-    best = block_of(w->cand.item[w->next]);
+    hm_ranked_order(&w->cand, w->next, want);
+    best = hm_ranked_block(w->cand.item[w->next]);
     find_victims(w, want, expected(w, best).part - part_needed(w, 1));
     for (size_t v = 0; v < MIN(want, w->victim.n); v++) {
-        HmMove move = { .demote = block_of(w->victim.item[v]) };
+        HmMove move = { .demote = hm_ranked_block(w->victim.item[v]) };
         double gain;
         unsigned copies;
 
         if (!have_candidate(w) || w->next >= last) {
             break;
         }
-        move.promote = block_of(w->cand.item[w->next]);
+        move.promote = hm_ranked_block(w->cand.item[w->next]);
         gain = promise(w, &move);
         if (gain < part_needed(w, 1)) {
             break;
@@ -532,13 +348,13 @@ static void write_heat_moved(HmPolicy *p, const HmMove *move,
     switch (result) {
     case HM_MOVE_DONE:
         trial_add(w, move);
-        shield_set(w, move->promote);
+        hm_leave_promoted(w->leave, move->promote);
         break;
     case HM_MOVE_PINNED:
     case HM_MOVE_MAP_LIMIT:
     case HM_MOVE_FAILED:
-        let_rest(w, move->promote);
-        let_rest(w, move->demote);
+        hm_leave_failed(w->leave, move->promote);
+        hm_leave_failed(w->leave, move->demote);
         break;
     default:
         /* Not the fault of these blocks. */
@@ -552,8 +368,7 @@ static void write_heat_observe(HmPolicy *p, const HmWindow *window)
     const unsigned long *dirty = window->seen;
     HmDirtyIter it;
 
-    w->window++;
-    shield_new_window(w);
+    hm_leave_window(w->leave);
     w->horizon = hm_heat_half_life(p->heat) / M_LN2 /
                  MAX(window->elapsed_ms, 1);
     hm_forecast_begin(w->forecast, dirty);
@@ -565,16 +380,14 @@ static void write_heat_observe(HmPolicy *p, const HmWindow *window)
 }
 
 static HmPolicy *write_heat_create(const HmFrames *frames, const HmHeat *heat,
-                                   const HmHeat *access_heat)
+                                   const HmAccess *access)
 {
     HmWriteHeat *w = g_new0(HmWriteHeat, 1);
 
     w->horizon = 1;
     w->kept = 1;
     w->forecast = hm_forecast_new(frames, heat);
-    for (unsigned i = 0; i < ARRAY_SIZE(w->shield); i++) {
-        w->shield[i] = g_malloc0(shield_bytes(frames));
-    }
+    w->leave = hm_leave_new(frames);
     return &w->parent;
 }
 
@@ -582,9 +395,7 @@ static void write_heat_destroy(HmPolicy *p)
 {
     HmWriteHeat *w = write_heat_of(p);
 
-    for (unsigned i = 0; i < ARRAY_SIZE(w->shield); i++) {
-        g_free(w->shield[i]);
-    }
+    hm_leave_free(w->leave);
     hm_forecast_free(w->forecast);
     g_free(w->cand.item);
     g_free(w->victim.item);
@@ -597,7 +408,7 @@ static size_t write_heat_bytes(const HmPolicy *p)
 
     return sizeof(*w) + hm_forecast_bytes(w->forecast) +
            (w->cand.size + w->victim.size) * sizeof(uint64_t) +
-           ARRAY_SIZE(w->shield) * shield_bytes(p->frames);
+           hm_leave_bytes(w->leave);
 }
 
 const HmPolicyOps hm_policy_write_heat = {

@@ -46,17 +46,17 @@ const HmPolicyOps *hm_policy_find(const char *name)
 }
 
 HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
-                        const HmHeat *heat, const HmHeat *access_heat,
+                        const HmHeat *heat, const HmAccess *access,
                         const HmPolicyParams *params)
 {
     HmPolicy *p;
 
     g_assert(hm_frames_blocks(frames) == hm_heat_blocks(heat));
-    p = ops->create(frames, heat, access_heat);
+    p = ops->create(frames, heat, access);
     p->ops = ops;
     p->frames = frames;
     p->heat = heat;
-    p->access_heat = access_heat;
+    p->access = access;
     hm_policy_set_params(p, params);
     return p;
 }

@@ -9,6 +9,7 @@
 uint64_t hm_engine_core_bytes(const Hybridmem *hm)
 {
     return hm_frames_bytes(hm->frames) + hm_heat_bytes(hm->heat) +
+           hm_accesses_bytes(hm->accesses) +
            hm_policy_bytes(hm->policy) +
            (hm->mover->bytes ? hm->mover->bytes(hm) : 0);
 }
@@ -212,6 +213,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->map_limit = hm->map_limit;
     info->mover = hm->mover->kind;
     info->tiers = tiers(hm, &s, size, resident);
+    info->accesses = hm_accesses_info(hm);
     info->counters = counters(hm, &s);
     info->estimates = hm_estimates(info->parameters->model, &s,
                                    info->counters->nvm_written_bytes,

@@ -15,6 +15,8 @@
 #include "qemu/thread.h"
 #include "qemu/queue.h"
 #include "qapi/qapi-types-hybridmem.h"
+#include "hw/hybridmem/access.h"
+#include "hw/hybridmem/access-sampler.h"
 #include "hw/hybridmem/container.h"
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
@@ -27,6 +29,7 @@
 OBJECT_DECLARE_SIMPLE_TYPE(Hybridmem, HYBRIDMEM)
 
 typedef struct HmNumaPlace HmNumaPlace;
+typedef struct HmAccesses HmAccesses;
 
 #define HM_STALL_BUCKETS 20
 
@@ -47,6 +50,7 @@ typedef struct HmStats {
     uint64_t batches, stall_ns, stall_ns_max;
     uint64_t stall_histogram[HM_STALL_BUCKETS];
     uint64_t sample_ns, plan_ns, bql_ns, bql_ns_max;
+    uint64_t access_windows, watched_bytes, accessed_pages[HM_TIER__MAX];
 } HmStats;
 
 typedef enum HmRequestKind {
@@ -171,6 +175,7 @@ struct Hybridmem {
     HmNumaPlace *numa;          /* mover numa; else NULL */
     bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
+    HmAccesses *accesses;
     uint64_t map_limit;         /* 0: mappings do not change */
     uint64_t pages, page_size;
     uint32_t pages_per_block;
@@ -233,6 +238,29 @@ void hm_engine_start_thread(Hybridmem *hm);
 void hm_engine_stop_thread(Hybridmem *hm);
 /* Main loop. */
 void hm_engine_submit(Hybridmem *hm, HmRequest *rq);
+
+/* --- accesses.c: windows of accesses ------------------------------------ */
+
+/* Main loop.  Never NULL; if accesses cannot be seen it knows why. */
+HmAccesses *hm_accesses_new(Hybridmem *hm);
+void hm_accesses_free(HmAccesses *as);
+/* NULL if accesses cannot be seen. */
+const HmAccess *hm_accesses_rates(const HmAccesses *as);
+uint64_t hm_accesses_bytes(const HmAccesses *as);
+/* Can they be seen, and has the policy a use for them? */
+bool hm_accesses_wanted(const Hybridmem *hm);
+/*
+ * A window is begin, some time in which nothing moves, end, and digest, which
+ * is left out if the guest was stopped meanwhile.
+ */
+void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
+                       HmWindow *w);
+void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns);
+void hm_accesses_digest(Hybridmem *hm, const HmWindow *w);
+/* Takes from @dirty pages that may only have been read. */
+void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty);
+/* Main loop. */
+HybridmemAccesses *hm_accesses_info(Hybridmem *hm);
 
 /* --- movers: attach-*.c, relocate-*.c ---------------------------------- */
 

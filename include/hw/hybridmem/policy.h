@@ -10,6 +10,7 @@
 #define HW_HYBRIDMEM_POLICY_H
 
 #include "hw/hybridmem/types.h"
+#include "hw/hybridmem/access.h"
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
 #include "hw/hybridmem/window.h"
@@ -40,7 +41,7 @@ struct HmPolicy {
     const HmPolicyOps *ops;
     const HmFrames *frames;     /* read only; owned by the engine */
     const HmHeat *heat;         /* by writes; read only, the engine's */
-    const HmHeat *access_heat;  /* by accesses; NULL: nobody looks at those */
+    const HmAccess *access;     /* likewise; NULL: accesses are not seen */
     HmPolicyParams params;
 };
 
@@ -50,7 +51,7 @@ struct HmPolicyOps {
     /* Plans again at once when a plan is carried out, without a window. */
     bool continuous;
 
-    /* Has a use for windows of accesses; without, it gets none. */
+    /* Has a use for accesses; without, it gets no windows of them. */
     bool accesses;
 
     /* Never plans; sampling goes on. */
@@ -58,14 +59,13 @@ struct HmPolicyOps {
 
     /* Allocates; the caller has filled nothing, hm_policy_new() does. */
     HmPolicy *(*create)(const HmFrames *frames, const HmHeat *heat,
-                        const HmHeat *access_heat);
+                        const HmAccess *access);
 
     void (*destroy)(HmPolicy *p);
 
     /*
-     * One window has ended and the heat of its sense already knows it.
-     * Windows of accesses come only with @access_heat, each after one of
-     * writes.  May be NULL.
+     * One window has ended, and @p->heat, or @p->access, knows it already.
+     * One of accesses comes after one of writes.  May be NULL.
      */
     void (*observe)(HmPolicy *p, const HmWindow *w);
 
@@ -97,7 +97,7 @@ const HmPolicyOps *hm_policy_find(const char *name);
 const HmPolicyOps *hm_policy_nth(unsigned i);
 
 HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
-                        const HmHeat *heat, const HmHeat *access_heat,
+                        const HmHeat *heat, const HmAccess *access,
                         const HmPolicyParams *params);
 void hm_policy_free(HmPolicy *p);
 void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How often blocks are accessed; the theory is in the header.
+ */
+#include "qemu/osdep.h"
+#include <math.h>
+#include "qemu/bitops.h"
+#include "hw/hybridmem/access.h"
+#include "hw/hybridmem/bigmem.h"
+
+/* Highest levels of blocks that were found accessed, and not. */
+#define LEVEL_HOT 6
+#define LEVEL_COLD 3
+
+/* Blocks considered for a window, so that a huge guest takes no longer. */
+#define SCAN_MAX (8 * 1024 * 1024)
+
+/* The longest leave that is told apart. */
+#define WEIGHT_MAX 255
+
+/* Rates: 16 bits, RATE_ONE is all pages in every window; 0: never seen. */
+#define RATE_ONE 65535
+
+/* Eighths of a doubling of a 16 bit number; bucket 0 is a rate of 0. */
+#define BUCKETS (16 * 8 + 1)
+
+/* What is left of the evidence one window later. */
+#define FADE 0.95
+/* Looks of which nothing is concluded. */
+#define TOO_FEW 0.5
+
+#define TIME_BITS 12
+#define TIME_MASK ((1u << TIME_BITS) - 1)
+
+typedef struct Block {
+    uint16_t rate;
+    uint16_t looked:TIME_BITS;  /* window of the last look, modulo 2^12 */
+    uint16_t level:3;
+    uint16_t accessed:1;        /* as found by then */
+} Block;
+
+typedef struct Evidence {
+    float parts;                /* sum of those found */
+    float looks;
+} Evidence;
+
+struct HmAccess {
+    uint64_t pages;
+    uint32_t blocks;
+    uint32_t pages_per_block;
+    uint32_t window;
+    uint32_t hand;
+    float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
+    uint32_t hist[BUCKETS];     /* blocks */
+    Evidence evidence[BUCKETS];
+    HmAccessExpected expected[BUCKETS];
+    Block *block;
+};
+
+static unsigned bucket_of(uint16_t rate)
+{
+    return rate ? 1 + (unsigned)(log2(rate) * 8) : 0;
+}
+
+static double bucket_start(unsigned bucket)
+{
+    return bucket ? exp2((bucket - 1) / 8.0) / RATE_ONE : 0;
+}
+
+static size_t block_bytes(const HmAccess *a)
+{
+    return (size_t)a->blocks * sizeof(*a->block);
+}
+
+HmAccess *hm_access_new(uint64_t pages, uint32_t pages_per_block)
+{
+    HmAccess *a = g_new0(HmAccess, 1);
+    uint64_t blocks = DIV_ROUND_UP(pages, pages_per_block);
+
+    g_assert(is_power_of_2(pages_per_block));
+    g_assert(blocks > 0 && blocks < HM_BLOCK_NONE);
+    a->pages = pages;
+    a->blocks = blocks;
+    a->pages_per_block = pages_per_block;
+    a->hist[0] = blocks;
+    a->block = hm_bigmem_new(block_bytes(a));
+    hm_access_set_half_life(a, HM_ACCESS_HALF_LIFE);
+    return a;
+}
+
+void hm_access_free(HmAccess *a)
+{
+    if (a) {
+        hm_bigmem_free(a->block, block_bytes(a));
+        g_free(a);
+    }
+}
+
+void hm_access_set_half_life(HmAccess *a, double windows)
+{
+    g_assert(windows > 0);
+    for (unsigned w = 0; w <= WEIGHT_MAX; w++) {
+        a->gain[w] = 1 - exp2(-(w / windows));
+    }
+}
+
+/* -- Whom to look at -- */
+
+static uint32_t windows_since(const HmAccess *a, const Block *b)
+{
+    return (a->window - b->looked) & TIME_MASK;
+}
+
+static uint32_t pages_of(const HmAccess *a, uint32_t block)
+{
+    uint64_t first = (uint64_t)block * a->pages_per_block;
+
+    return MIN(a->pages_per_block, a->pages - first);
+}
+
+static uint64_t faults_of(const HmAccess *a, uint32_t block)
+{
+    return a->block[block].accessed ? pages_of(a, block) : 0;
+}
+
+/* The hand has gone round once at @end: put what comes before it in front. */
+static void in_order(uint32_t *block, uint8_t *weight, size_t wrap, size_t n)
+{
+    g_autofree uint32_t *b = NULL;
+    g_autofree uint8_t *w = NULL;
+
+    if (wrap == 0 || wrap == n) {
+        return;
+    }
+    b = g_memdup2(block, wrap * sizeof(*block));
+    w = g_memdup2(weight, wrap);
+    memmove(block, block + wrap, (n - wrap) * sizeof(*block));
+    memmove(weight, weight + wrap, n - wrap);
+    memcpy(block + n - wrap, b, wrap * sizeof(*block));
+    memcpy(weight + n - wrap, w, wrap);
+}
+
+size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
+                      size_t max, uint64_t max_faults)
+{
+    uint32_t scan = MIN(a->blocks, SCAN_MAX);
+    uint64_t faults = 0;
+    size_t n = 0, wrap = 0;
+
+    a->window++;
+    for (; scan && n < max; scan--) {
+        const Block *b = &a->block[a->hand];
+        uint32_t since = windows_since(a, b);
+
+        if (since >= 1u << b->level) {
+            faults += faults_of(a, a->hand);
+            if (faults > max_faults) {
+                break;
+            }
+            block[n] = a->hand;
+            weight[n++] = MIN(since, WEIGHT_MAX);
+        }
+        if (++a->hand == a->blocks) {
+            a->hand = 0;
+            wrap = n;
+        }
+    }
+    in_order(block, weight, wrap, n);
+    return n;
+}
+
+/* -- What was found -- */
+
+static void fade(HmAccess *a)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        a->evidence[i].parts *= FADE;
+        a->evidence[i].looks *= FADE;
+    }
+}
+
+static void set_rate(HmAccess *a, Block *b, double rate)
+{
+    a->hist[bucket_of(b->rate)]--;
+    b->rate = CLAMP(lrint(rate * RATE_ONE), 0, RATE_ONE);
+    a->hist[bucket_of(b->rate)]++;
+}
+
+static void set_level(Block *b, bool accessed)
+{
+    unsigned highest = accessed ? LEVEL_HOT : LEVEL_COLD;
+
+    if (b->accessed == accessed) {
+        b->level = MIN(b->level + 1, highest);
+    } else {
+        b->level = MIN(b->level ? b->level - 1 : 0, highest);
+    }
+    b->accessed = accessed;
+}
+
+static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
+{
+    Block *b = &a->block[block];
+    Evidence *e = &a->evidence[bucket_of(b->rate)];
+    double rate = (double)b->rate / RATE_ONE;
+
+    e->parts += part;
+    e->looks++;
+    set_rate(a, b, rate + a->gain[weight] * (part - rate));
+    set_level(b, part > 0);
+    b->looked = a->window & TIME_MASK;
+}
+
+static uint32_t pages_seen(const unsigned long *seen, uint64_t first,
+                           uint32_t n)
+{
+    uint32_t count = 0;
+
+    for (uint64_t p = first; p < first + n; p++) {
+        count += test_bit(p, seen);
+    }
+    return count;
+}
+
+/* Neighbouring buckets that share a mean. */
+typedef struct Pool {
+    float mean;
+    float looks;
+    unsigned end;               /* one past its last bucket */
+} Pool;
+
+static unsigned pool(const HmAccess *a, Pool *p)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        const Evidence *e = &a->evidence[i];
+
+        if (e->looks < TOO_FEW) {
+            continue;
+        }
+        p[n++] = (Pool) { e->parts / e->looks, e->looks, i + 1 };
+        for (; n > 1 && p[n - 2].mean > p[n - 1].mean; n--) {
+            Pool *x = &p[n - 2], *y = &p[n - 1];
+            float looks = x->looks + y->looks;
+
+            x->mean = (x->mean * x->looks + y->mean * y->looks) / looks;
+            x->looks = looks;
+            x->end = y->end;
+        }
+    }
+    return n;
+}
+
+/* Of a mean of parts between 0 and 1, one of each kind added. */
+static HmAccessExpected expected_of(const Pool *p)
+{
+    float mean = (p->mean * p->looks + 1) / (p->looks + 2);
+
+    return (HmAccessExpected) {
+        p->mean, sqrtf(mean * (1 - mean) / (p->looks + 2)),
+    };
+}
+
+/* Buckets of which nothing is known have what the next colder one has. */
+static void conclude(HmAccess *a)
+{
+    Pool p[BUCKETS];
+    unsigned n = pool(a, p), k = 0;
+    HmAccessExpected last = { 0, 0 };
+
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        if (k < n && a->evidence[i].looks >= TOO_FEW) {
+            last = expected_of(&p[k]);
+        }
+        a->expected[i] = last;
+        k += k < n && i + 1 == p[k].end;
+    }
+}
+
+void hm_access_window(HmAccess *a, const HmWindow *w)
+{
+    fade(a);
+    for (size_t i = 0; i < w->n_watched; i++) {
+        uint32_t block = w->watched[i];
+        uint32_t pages = pages_of(a, block);
+        uint64_t first = (uint64_t)block * a->pages_per_block;
+
+        found(a, block, (double)pages_seen(w->seen, first, pages) / pages,
+              w->weight[i]);
+    }
+    conclude(a);
+}
+
+/* -- Asking -- */
+
+double hm_access_rate(const HmAccess *a, uint32_t block)
+{
+    return (double)a->block[block].rate / RATE_ONE;
+}
+
+HmAccessExpected hm_access_expected(const HmAccess *a, uint32_t block)
+{
+    return a->expected[bucket_of(a->block[block].rate)];
+}
+
+double hm_access_threshold(const HmAccess *a, uint32_t n)
+{
+    uint64_t hotter = 0;
+
+    for (unsigned i = BUCKETS - 1; i > 0; i--) {
+        hotter += a->hist[i];
+        if (hotter > n) {
+            return bucket_start(i + 1);
+        }
+    }
+    return 0;
+}
+
+uint32_t hm_access_blocks(const HmAccess *a)
+{
+    return a->blocks;
+}
+
+size_t hm_access_bytes(const HmAccess *a)
+{
+    return sizeof(*a) + block_bytes(a);
+}

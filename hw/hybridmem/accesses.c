@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Windows of accesses: whom to watch, for how long, and what is learnt.
+ *
+ * All in the engine's thread.  Nothing moves in such a window, and no request
+ * is served: a page that has been dropped looks absent to the kernel.
+ */
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/units.h"
+#include "system/kvm.h"
+#include "hw/hybridmem/engine.h"
+#include "trace.h"
+
+struct HmAccesses {
+    HmAccessSampler *sampler;   /* NULL: @why */
+    const char *why;            /* a static string; guarded by hm->lock */
+    HmAccess *rates;
+    uint32_t *block;            /* of the window */
+    uint8_t *weight;
+    size_t room;                /* of those arrays */
+    unsigned long *seen;
+    int64_t window_at_ns;       /* end of the last one */
+    NotifierWithReturn migration;
+};
+
+/*
+ * A migration may want its own userfaultfd on guest RAM at once (background
+ * snapshots do), so ours goes before it starts.
+ */
+static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
+                            Error **errp)
+{
+    HmAccesses *as = container_of(n, HmAccesses, migration);
+
+    hm_access_sampler_fine(as->sampler, e->type != MIG_EVENT_PRECOPY_SETUP);
+    return 0;
+}
+
+HmAccesses *hm_accesses_new(Hybridmem *hm)
+{
+    HmAccesses *as = g_new0(HmAccesses, 1);
+
+    as->sampler = hm_access_sampler_new(
+        memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
+        hm->page_size, hm->pages_per_block, &as->why);
+    if (as->sampler) {
+        as->rates = hm_access_new(hm->pages, hm->pages_per_block);
+        as->seen = bitmap_new(hm->pages);
+        migration_add_notifier(&as->migration, migration_starts);
+    }
+    return as;
+}
+
+void hm_accesses_free(HmAccesses *as)
+{
+    if (as->sampler) {
+        migration_remove_notifier(&as->migration);
+        hm_access_sampler_free(as->sampler);
+        hm_access_free(as->rates);
+    }
+    g_free(as->seen);
+    g_free(as->block);
+    g_free(as->weight);
+    g_free(as);
+}
+
+const HmAccess *hm_accesses_rates(const HmAccesses *as)
+{
+    return as->rates;
+}
+
+bool hm_accesses_wanted(const Hybridmem *hm)
+{
+    return hm->accesses->sampler && hm->policy->ops->accesses;
+}
+
+uint64_t hm_accesses_bytes(const HmAccesses *as)
+{
+    return as->rates ? hm_access_bytes(as->rates) : 0;
+}
+
+void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
+{
+    if (kvm_enabled() && hm->accesses->sampler) {
+        hm_access_sampler_doubt(hm->accesses->sampler, dirty);
+    }
+}
+
+/* What one interval may cost, of what a second may. */
+static uint64_t share(uint64_t per_second, const HybridmemParameters *p)
+{
+    return MAX(muldiv64(per_second, p->interval, 1000), 1);
+}
+
+static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
+{
+    HmAccesses *as = hm->accesses;
+    uint64_t bytes = p->access_rate ? share(p->access_rate, p) : UINT64_MAX;
+    uint64_t faults = p->access_faults ? share(p->access_faults, p) :
+                      UINT64_MAX;
+    size_t most = MIN(MAX(bytes / hm->block_size, 1),
+                      hm_access_blocks(as->rates));
+
+    if (most > as->room) {
+        as->room = most;
+        as->block = g_renew(uint32_t, as->block, most);
+        as->weight = g_renew(uint8_t, as->weight, most);
+    }
+    return hm_access_pick(as->rates, as->block, as->weight, most, faults);
+}
+
+/* Adds up what the window has seen. */
+static void account(Hybridmem *hm, const HmWindow *w)
+{
+    uint64_t seen[HM_TIER__MAX] = { };
+
+    for (size_t i = 0; i < w->n_watched; i++) {
+        uint64_t first = (uint64_t)w->watched[i] * hm->pages_per_block;
+        uint64_t end = MIN(first + hm->pages_per_block, hm->pages);
+
+        for (uint64_t p = first; p < end; p++) {
+            if (test_bit(p, w->seen)) {
+                seen[hm_engine_tier_of_page(hm, p)]++;
+            }
+        }
+    }
+    qemu_mutex_lock(&hm->lock);
+    hm->stats.access_windows++;
+    hm->stats.watched_bytes += w->n_watched * hm->block_size;
+    for (int t = 0; t < HM_TIER__MAX; t++) {
+        hm->stats.accessed_pages[t] += seen[t];
+    }
+    qemu_mutex_unlock(&hm->lock);
+    trace_hybridmem_accesses(hm->id, w->n_watched, seen[HM_TIER_DRAM],
+                             seen[HM_TIER_NVM]);
+}
+
+static void cannot(Hybridmem *hm, const char *why)
+{
+    qemu_mutex_lock(&hm->lock);
+    hm->accesses->why = why;
+    qemu_mutex_unlock(&hm->lock);
+}
+
+void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
+                       HmWindow *w)
+{
+    HmAccesses *as = hm->accesses;
+    const char *why;
+
+    *w = (HmWindow) {
+        .sense = HM_SENSE_ACCESSES,
+        .seen = as->seen,
+        .n_watched = pick(hm, p),
+    };
+    w->watched = as->block;
+    w->weight = as->weight;
+    if (!hm_access_sampler_start(as->sampler, w->watched, w->n_watched,
+                                 &why)) {
+        cannot(hm, why);
+        w->n_watched = 0;
+    }
+}
+
+void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
+{
+    HmAccesses *as = hm->accesses;
+
+    w->elapsed_ms = (now_ns - (as->window_at_ns ?: now_ns)) / 1000000;
+    as->window_at_ns = now_ns;
+    bitmap_zero(as->seen, hm->pages);
+    hm_access_sampler_read(as->sampler, w->watched, w->n_watched,
+                           !hm->mover->holds_guest, as->seen);
+}
+
+void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
+{
+    cannot(hm, NULL);
+    account(hm, w);
+    hm_access_window(hm->accesses->rates, w);
+    hm_policy_observe(hm->policy, w);
+}
+
+HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
+{
+    HybridmemAccesses *info = g_new0(HybridmemAccesses, 1);
+    const HmAccesses *as = hm->accesses;
+    HmStats s;
+
+    qemu_mutex_lock(&hm->lock);
+    s = hm->stats;
+    info->unseen = g_strdup(as->why);
+    qemu_mutex_unlock(&hm->lock);
+    if (as->sampler) {
+        info->has_granule = true;
+        info->granule = hm_access_sampler_granule(as->sampler);
+    }
+    info->windows = s.access_windows;
+    info->watched_bytes = s.watched_bytes;
+    info->pages = s.accessed_pages[HM_TIER_DRAM] +
+                  s.accessed_pages[HM_TIER_NVM];
+    info->nvm_pages = s.accessed_pages[HM_TIER_NVM];
+    return info;
+}

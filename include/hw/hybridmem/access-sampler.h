@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Says which pages were accessed in a window, by "drop and look".
+ *
+ * At the start of a window the entries of the watched pages are dropped from
+ * QEMU's page table; the content stays in the file that they map, and an MMU
+ * notifier drops KVM's entries too.  At its end /proc/self/pagemap tells
+ * which are back: those that the guest, or QEMU, has used.
+ *
+ * Only mappings that are shared with their file are ever dropped: in private
+ * memory it would destroy the guest's data.  One function does it, and it
+ * looks into /proc/self/maps first.
+ *
+ * A read fault maps the neighbours of a page, too (fault-around; 64 KiB by
+ * default).  Ranges that are registered with a userfaultfd for write
+ * protection are exempt from that, so we register them, and protect nothing.
+ * Only one userfaultfd can have a range: we let go of it when migration
+ * begins.  Where that does not work reads are seen by 64 KiB.
+ *
+ * A trap, for who reads the dirty log of KVM: the first access to a page
+ * after a drop marks it dirty even if it is a read.  hm_access_doubtful()
+ * knows those pages.
+ */
+#ifndef HW_HYBRIDMEM_ACCESS_SAMPLER_H
+#define HW_HYBRIDMEM_ACCESS_SAMPLER_H
+
+#include "hw/hybridmem/types.h"
+
+typedef struct HmAccessSampler HmAccessSampler;
+
+/*
+ * @host: page-aligned start of guest RAM, @size bytes.  Returns NULL if its
+ * accesses cannot be seen; *@why then says so, in a static string.
+ */
+HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
+                                       uint64_t page_size,
+                                       uint32_t pages_per_block,
+                                       const char **why);
+void hm_access_sampler_free(HmAccessSampler *s);
+
+/*
+ * Begins a window: watches these blocks.  False if the kernel refuses; *@why
+ * says so, and nothing is lost but the window.
+ */
+bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
+                             size_t n, const char **why);
+/*
+ * Ends it: sets the bits of those of their pages that were accessed.
+ * @populate: maps the others again, for who asks the kernel where they are.
+ */
+void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
+                            size_t n, bool populate, unsigned long *seen);
+
+/* Takes from @dirty what may be a read: see above. */
+void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);
+
+/* Any thread.  Reads are seen by 64 KiB from here on, until _fine(true). */
+void hm_access_sampler_fine(HmAccessSampler *s, bool fine);
+/* The least of bytes that a read is seen by. */
+uint64_t hm_access_sampler_granule(const HmAccessSampler *s);
+
+#endif
