@@ -50,6 +50,7 @@ struct HmAccess {
     uint32_t pages_per_block;
     uint32_t window;
     uint32_t hand;
+    unsigned haste;             /* leave is 2^haste times shorter */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
     uint32_t hist[BUCKETS];     /* blocks */
     Evidence evidence[BUCKETS];
@@ -140,6 +141,17 @@ static void in_order(uint32_t *block, uint8_t *weight, size_t wrap, size_t n)
     memcpy(weight + n - wrap, w, wrap);
 }
 
+/* @all: the limits left room for all whose leave was over. */
+static void set_haste(HmAccess *a, bool all, uint64_t faults,
+                      uint64_t max_faults)
+{
+    if (!all) {
+        a->haste -= a->haste > 0;
+    } else if (faults <= max_faults / 2 && a->haste < LEVEL_HOT) {
+        a->haste++;
+    }
+}
+
 size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
                       size_t max, uint64_t max_faults)
 {
@@ -152,7 +164,7 @@ size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
         const Block *b = &a->block[a->hand];
         uint32_t since = windows_since(a, b);
 
-        if (since >= 1u << b->level) {
+        if (since << a->haste >= 1u << b->level) {
             faults += faults_of(a, a->hand);
             if (faults > max_faults) {
                 break;
@@ -165,6 +177,7 @@ size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
             wrap = n;
         }
     }
+    set_haste(a, scan == 0, faults, max_faults);
     in_order(block, weight, wrap, n);
     return n;
 }

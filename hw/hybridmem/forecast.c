@@ -236,6 +236,11 @@ HmExpected hm_forecast(const HmForecast *f, uint32_t block, uint32_t rank)
     return f->class[test_bit(block, f->last)].expected[bucket_of(rank)];
 }
 
+bool hm_forecast_was_written(const HmForecast *f, uint32_t block)
+{
+    return test_bit(block, f->last);
+}
+
 uint32_t hm_forecast_rank(const HmForecast *f, double part)
 {
     for (unsigned i = 0; i < BUCKETS; i++) {

@@ -7,6 +7,8 @@
 
 #include "hw/hybridmem/policy.h"
 
+extern const HmPolicyOps hm_policy_benefit;
+extern const HmPolicyOps hm_policy_temperature;
 extern const HmPolicyOps hm_policy_write_heat;
 extern const HmPolicyOps hm_policy_cmq;
 extern const HmPolicyOps hm_policy_shuffle;

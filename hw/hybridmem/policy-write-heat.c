@@ -80,9 +80,9 @@ typedef struct Trial {
 
 typedef struct HmWriteHeat {
     HmPolicy parent;
-    HmRanked cand;            /* hottest first */
+    HmRanked cand;              /* hottest first */
     size_t next;                /* first one not yet planned */
-    HmRanked victim;          /* of the current plan, worst first */
+    HmRanked victim;            /* of the current plan, worst first */
     double horizon;             /* windows that a move pays for */
     double kept;                /* part of what moves promise: 0 to 1 */
     Trial trial;

@@ -6,7 +6,9 @@
 #include "policy-internal.h"
 
 static const HmPolicyOps *const policies[] = {
+    &hm_policy_benefit,
     &hm_policy_write_heat,
+    &hm_policy_temperature,
     &hm_policy_cmq,
     &hm_policy_manual,
     &hm_policy_none,
@@ -22,6 +24,8 @@ void hm_policy_params_init(HmPolicyParams *p)
          */
         .min_gain = 0.0625,
         .map_limit = 0,
+        .read_cost = 1,
+        .write_cost = 1,
         /* RAMinate's values. */
         .cmq_lifetime_ms = 5000,
         .cmq_cork_ms = 5000,

@@ -13,7 +13,9 @@
  * block of level n is left alone for 2^n windows.  It rises when it is found
  * as it was found before, accessed or not, and falls when it is not.  What
  * was not accessed rises to LEVEL_COLD only, so that a block that becomes hot
- * is seen soon; it costs the guest nothing to look at it.
+ * is seen soon; it costs the guest nothing to look at it.  While looking costs
+ * less than half of what it may, all leave is cut in half, again and again;
+ * when it costs too much, it is given back.
  *
  * A rate is a noisy measure: of blocks that are all accessed equally often
  * some show a higher one.  What is to be expected of a block is therefore

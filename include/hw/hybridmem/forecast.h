@@ -59,6 +59,9 @@ typedef struct HmExpected {
  */
 HmExpected hm_forecast(const HmForecast *f, uint32_t block, uint32_t rank);
 
+/* Was it in the last window? */
+bool hm_forecast_was_written(const HmForecast *f, uint32_t block);
+
 /*
  * The lowest rank of a block written in the last window of which @part is
  * expected, less the error; UINT32_MAX if there is none.

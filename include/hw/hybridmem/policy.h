@@ -18,10 +18,15 @@
 /* Every parameter of every policy; each policy reads what it needs. */
 typedef struct HmPolicyParams {
     /*
-     * write-heat: page writes that a move must save, in 1.44 half-lives, per
+     * write-heat, benefit: page writes that a move must save, in 1.44 half-lives, per
      * page that it copies into nvm; >= 0
      */
     double min_gain;
+    /*
+     * benefit: what it costs, over dram, to read the lines of a page in nvm,
+     * and to write them back there; >= 0, in any one unit
+     */
+    double read_cost, write_cost;
     /* write-heat: that of the mover, to know what a move copies; 0: none */
     uint64_t map_limit;
     uint64_t cmq_lifetime_ms;   /* cmq: idle time before a level is lost */

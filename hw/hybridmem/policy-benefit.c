@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Moves where what it saves, by reads and by writes, repays the move.
+ *
+ * Theory.  What a block costs in nvm, over dram, in a window is
+ *
+ *     worth = read_cost * part accessed + write_cost * part written
+ *
+ * per page, where the costs of a page that is read, or written back, come
+ * from a model of the memory and from the objective: time, energy or wear.
+ * What parts to expect is learned, of writes by forecast.h, of accesses by
+ * access.h, so that chance is not taken for heat.  To exchange nvm block P
+ * with dram block D promises worth(P) - worth(D) in each window, less the
+ * errors of both; how many windows' worth of its promise a move brings is
+ * learned from earlier moves (lifetime.h).  A move is wanted if
+ *
+ *     promise * pages_per_block * lifetime
+ *         >= max(min_gain * pages_per_block * copies, 1.3)
+ *            * (read_cost + write_cost)
+ *
+ * for it reads P's pages in nvm, and writes those of D there, and of a third
+ * block if it is a homing cycle.  Cf. HeMem and MEMTIS, which rank by accesses
+ * with thresholds, and Colloid (SOSP 2024), which weighs by latency.
+ *
+ * Work.  As for write-heat: candidates are among the blocks seen in the
+ * window, victims among those that a clock hand over dram passes.
+ */
+#include "qemu/osdep.h"
+#include <math.h>
+#include "leave.h"
+#include "policy-internal.h"
+#include "ranked.h"
+#include "qemu/bitops.h"
+#include "hw/hybridmem/dirty.h"
+#include "hw/hybridmem/forecast.h"
+#include "hw/hybridmem/lifetime.h"
+
+/* As in policy-write-heat.c, which says why. */
+#define CANDIDATES_MIN 1024
+#define CANDIDATES_MAX 65536
+#define LOOK_PER_VICTIM 4
+#define LOOK_MIN 4096
+#define CHANCE 3
+
+/* Pages' worth that a move must save at least. */
+#define PROOF 1.3
+
+/* Steps of a promise of 1 in the keys of lists. */
+#define KEY_ONE (1u << 24)
+
+typedef struct Worth {
+    double part;                /* cost in a window, for each page */
+    double error;               /* standard error of that */
+} Worth;
+
+typedef struct HmBenefit {
+    HmPolicy parent;
+    double read_cost, write_cost;       /* the two make 1 */
+    HmRanked cand;              /* most worthwhile first */
+    size_t next;                /* first one not yet planned */
+    HmRanked victim;            /* of the current plan, worst first */
+    HmForecast *forecast;
+    HmLifetime *lifetime;
+    HmLeave *leave;
+} HmBenefit;
+
+static HmBenefit *benefit_of(HmPolicy *p)
+{
+    return container_of(p, HmBenefit, parent);
+}
+
+/* -- What a move must save -- */
+
+static Worth worth_of(const HmBenefit *b, uint32_t block)
+{
+    const HmPolicy *p = &b->parent;
+    HmExpected w = hm_forecast(b->forecast, block,
+                               hm_heat_rank(p->heat, block));
+    HmAccessExpected a = { w.part, w.error };
+
+    if (p->access) {
+        a = hm_access_expected(p->access, block);
+    }
+    return (Worth) {
+        b->read_cost * a.part + b->write_cost * w.part,
+        b->read_cost * a.error + b->write_cost * w.error,
+    };
+}
+
+/* Of a block, over all the time that a move pays for. */
+static double needed(const HmBenefit *b, unsigned copies)
+{
+    double pages = hm_heat_pages_per_block(b->parent.heat);
+
+    return MAX(b->parent.params.min_gain * pages * copies, PROOF) / pages;
+}
+
+/* In each window, less the error; nothing if that may be chance. */
+static double promise(const HmBenefit *b, const HmMove *move)
+{
+    Worth up = worth_of(b, move->promote), down = worth_of(b, move->demote);
+    double gain = up.part - down.part, error = up.error + down.error;
+
+    return gain < CHANCE * error ? 0 : gain - error;
+}
+
+static bool pays(const HmBenefit *b, double promised, unsigned copies)
+{
+    return promised * hm_lifetime(b->lifetime, promised) >=
+           needed(b, copies);
+}
+
+/* -- Candidates -- */
+
+static uint32_t key_of(double part)
+{
+    return lrint(CLAMP(part, 0, 1) * KEY_ONE);
+}
+
+static size_t most_candidates(const HmBenefit *b)
+{
+    uint32_t dram = hm_frames_tier_blocks(b->parent.frames, HM_TIER_DRAM);
+
+    return CLAMP(dram, CANDIDATES_MIN, CANDIDATES_MAX);
+}
+
+static void add_candidate(HmBenefit *b, uint32_t block)
+{
+    Worth w;
+
+    if (hm_frames_tier_of(b->parent.frames, block) != HM_TIER_NVM ||
+        hm_leave_rests(b->leave, block)) {
+        return;
+    }
+    w = worth_of(b, block);
+    if (!pays(b, w.part - w.error, 1)) {
+        return;
+    }
+    hm_ranked_add(&b->cand, hm_ranked_item(KEY_ONE - key_of(w.part), block));
+    if (b->cand.n >= 2 * most_candidates(b)) {
+        hm_ranked_select(b->cand.item, b->cand.n, b->cand.n / 2);
+        b->cand.n /= 2;
+    }
+}
+
+static void see_writes(HmBenefit *b, HmDirtyIter *it)
+{
+    size_t n;
+
+    b->cand.n = b->next = 0;
+    while ((n = hm_dirty_next(it))) {
+        hm_forecast_written(b->forecast, it->block, n);
+        for (size_t i = 0; i < n; i++) {
+            add_candidate(b, it->block[i]);
+        }
+    }
+}
+
+/* Those that were also written are candidates already. */
+static void see_accesses(HmBenefit *b, HmDirtyIter *it)
+{
+    size_t n;
+
+    while ((n = hm_dirty_next(it))) {
+        for (size_t i = 0; i < n; i++) {
+            if (!hm_forecast_was_written(b->forecast, it->block[i])) {
+                add_candidate(b, it->block[i]);
+            }
+        }
+    }
+}
+
+/* -- Victims -- */
+
+/* About as many victims as @want that are worth less than @limit. */
+static void find_victims(HmBenefit *b, size_t want, double limit)
+{
+    uint32_t dram = hm_frames_tier_blocks(b->parent.frames, HM_TIER_DRAM);
+    uint64_t look = MIN(want * LOOK_PER_VICTIM + LOOK_MIN, dram);
+    uint32_t block[HM_DIRTY_BATCH];
+    size_t worthless = 0;
+
+    b->victim.n = 0;
+    while (look && worthless < want) {
+        size_t passed = MIN(look, HM_DIRTY_BATCH);
+        size_t n = hm_leave_victims(b->leave, block, passed);
+
+        for (size_t i = 0; i < n; i++) {
+            Worth w = worth_of(b, block[i]);
+
+            if (w.part < limit && !hm_leave_rests(b->leave, block[i])) {
+                hm_ranked_add(&b->victim,
+                              hm_ranked_item(key_of(w.part), block[i]));
+                worthless += w.part == 0;
+            }
+        }
+        look -= passed;
+    }
+    hm_ranked_order(&b->victim, 0, want);
+}
+
+/* -- Plan -- */
+
+/* Blocks that the move would copy into nvm; 0: it cannot be made. */
+static unsigned copies_into_nvm(const HmBenefit *b, const HmMove *move)
+{
+    HmCycle cycle;
+    HmMoveResult r = hm_frames_plan_cycle(b->parent.frames, move->promote,
+                                          move->demote,
+                                          b->parent.params.map_limit, &cycle);
+
+    return r == HM_MOVE_DONE ? cycle.n - 1 : 0;
+}
+
+/* Passes candidates that are in dram by now.  NONE: none is left. */
+static uint32_t next_candidate(HmBenefit *b, size_t last)
+{
+    for (; b->next < last; b->next++) {
+        uint32_t block = hm_ranked_block(b->cand.item[b->next]);
+
+        if (hm_frames_tier_of(b->parent.frames, block) == HM_TIER_NVM) {
+            return block;
+        }
+    }
+    return HM_BLOCK_NONE;
+}
+
+static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
+{
+    HmBenefit *b = benefit_of(p);
+    size_t want = MIN(max, b->cand.n - b->next), last = b->next + want, n = 0;
+    HmMove move;
+
+    if (want == 0 || hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
+        return 0;
+    }
+    hm_ranked_order(&b->cand, b->next, want);
+    find_victims(b, want,
+                 worth_of(b, hm_ranked_block(b->cand.item[b->next])).part);
+    for (size_t v = 0; v < MIN(want, b->victim.n); v++) {
+        double promised;
+        unsigned copies;
+
+        move.demote = hm_ranked_block(b->victim.item[v]);
+        move.promote = next_candidate(b, last);
+        if (move.promote == HM_BLOCK_NONE) {
+            break;
+        }
+        promised = promise(b, &move);
+        if (!pays(b, promised, 1)) {
+            break;
+        }
+        copies = copies_into_nvm(b, &move);
+        if (copies && pays(b, promised, copies)) {
+            plan[n++] = move;
+            b->next++;
+        }
+    }
+    return n;
+}
+
+static void benefit_moved(HmPolicy *p, const HmMove *move,
+                          HmMoveResult result)
+{
+    HmBenefit *b = benefit_of(p);
+
+    switch (result) {
+    case HM_MOVE_DONE:
+        hm_lifetime_add(b->lifetime, move, promise(b, move));
+        hm_leave_promoted(b->leave, move->promote);
+        break;
+    case HM_MOVE_PINNED:
+    case HM_MOVE_MAP_LIMIT:
+    case HM_MOVE_FAILED:
+        hm_leave_failed(b->leave, move->promote);
+        hm_leave_failed(b->leave, move->demote);
+        break;
+    default:
+        /* Not the fault of these blocks. */
+        break;
+    }
+}
+
+/* -- Windows -- */
+
+typedef struct Measure {
+    const HmBenefit *b;
+    const HmDirtyIter *it;
+} Measure;
+
+static double measured_worth(void *opaque, uint32_t block)
+{
+    const Measure *m = opaque;
+    const HmBenefit *b = m->b;
+    double written = hm_dirty_count(m->it, block) /
+                     (double)hm_heat_pages_per_block(b->parent.heat);
+    double accessed = b->parent.access ?
+                      hm_access_rate(b->parent.access, block) : written;
+
+    return b->read_cost * accessed + b->write_cost * written;
+}
+
+static void benefit_observe(HmPolicy *p, const HmWindow *w)
+{
+    HmBenefit *b = benefit_of(p);
+    double horizon = hm_heat_half_life(p->heat) / M_LN2 /
+                     MAX(w->elapsed_ms, 1);
+    HmDirtyIter it;
+
+    hm_dirty_init(&it, w->seen, hm_heat_pages(p->heat),
+                  hm_heat_pages_per_block(p->heat));
+    if (w->sense == HM_SENSE_ACCESSES) {
+        see_accesses(b, &it);
+        return;
+    }
+    hm_leave_window(b->leave);
+    hm_forecast_begin(b->forecast, w->seen);
+    hm_lifetime_window(b->lifetime, horizon, measured_worth,
+                       &(Measure) { b, &it });
+    see_writes(b, &it);
+    hm_forecast_end(b->forecast);
+}
+
+static void benefit_params_changed(HmPolicy *p)
+{
+    HmBenefit *b = benefit_of(p);
+    double sum = p->params.read_cost + p->params.write_cost;
+
+    b->read_cost = sum > 0 ? p->params.read_cost / sum : 0.5;
+    b->write_cost = 1 - b->read_cost;
+}
+
+static HmPolicy *benefit_create(const HmFrames *frames, const HmHeat *heat,
+                                const HmAccess *access)
+{
+    HmBenefit *b = g_new0(HmBenefit, 1);
+
+    b->forecast = hm_forecast_new(frames, heat);
+    b->lifetime = hm_lifetime_new(frames);
+    b->leave = hm_leave_new(frames);
+    return &b->parent;
+}
+
+static void benefit_destroy(HmPolicy *p)
+{
+    HmBenefit *b = benefit_of(p);
+
+    hm_leave_free(b->leave);
+    hm_lifetime_free(b->lifetime);
+    hm_forecast_free(b->forecast);
+    g_free(b->cand.item);
+    g_free(b->victim.item);
+    g_free(b);
+}
+
+static size_t benefit_bytes(const HmPolicy *p)
+{
+    const HmBenefit *b = container_of(p, HmBenefit, parent);
+
+    return sizeof(*b) + hm_forecast_bytes(b->forecast) +
+           hm_lifetime_bytes(b->lifetime) + hm_leave_bytes(b->leave) +
+           (b->cand.size + b->victim.size) * sizeof(uint64_t);
+}
+
+const HmPolicyOps hm_policy_benefit = {
+    .name = "benefit",
+    .accesses = true,
+    .create = benefit_create,
+    .destroy = benefit_destroy,
+    .observe = benefit_observe,
+    .plan = benefit_plan,
+    .moved = benefit_moved,
+    .params_changed = benefit_params_changed,
+    .bytes = benefit_bytes,
+};
