@@ -123,7 +123,8 @@ static bool engine_attach(Hybridmem *hm, Error **errp)
                    hm->memdev, hm->id, rival.found->id);
         return false;
     }
-    return choose_mover(hm, errp) && engine_start(hm, errp);
+    return hm_params_check_whole(&hm->params, errp) &&
+           choose_mover(hm, errp) && engine_start(hm, errp);
 }
 
 static void machine_done(Notifier *n, void *unused)

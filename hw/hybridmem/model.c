@@ -130,3 +130,40 @@ void hm_model_account(const HmModel *m, const HmTraffic *t, HmAccount *a)
     a->energy_j = energy(m, t);
     a->wear = hm_model_wear(m, written, t->capacity, false);
 }
+
+/* ns to move a line; 0 if it is not known. */
+static double line_time(const HmRange *bandwidth_gb_s)
+{
+    return bandwidth_gb_s->known ? HM_MODEL_LINE / bandwidth_gb_s->typical : 0;
+}
+
+static double more(double value, double of_dram)
+{
+    return MAX(value - of_dram, 0);
+}
+
+bool hm_model_costs(const HmModel *m, HmObjective objective, double *read,
+                    double *write)
+{
+    const HmModel *dram = hm_model_dram();
+
+    switch (objective) {
+    case HM_OBJECTIVE_TIME:
+        *read = more(m->read_latency_ns.typical,
+                     dram->read_latency_ns.typical);
+        *write = more(line_time(&m->write_bandwidth_gb_s),
+                      line_time(&dram->write_bandwidth_gb_s));
+        return true;
+    case HM_OBJECTIVE_ENERGY:
+        *read = more(m->read_energy_nj_b.typical,
+                     dram->read_energy_nj_b.typical) * HM_MODEL_LINE;
+        *write = more(m->write_energy_nj_b.typical,
+                      dram->write_energy_nj_b.typical) * HM_MODEL_LINE;
+        return m->read_energy_nj_b.known && m->write_energy_nj_b.known;
+    case HM_OBJECTIVE_WEAR:
+        *read = 0;
+        *write = 1;
+        return true;
+    }
+    g_assert_not_reached();
+}

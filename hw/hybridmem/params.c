@@ -103,16 +103,41 @@ void hm_params_init(HybridmemParameters *p)
         .seed = pp.seed,
         .reconcile_rate = 32 * MiB,
         .model = (char *)MODEL_NONE,
+        .has_objective = true,
+        .objective = HYBRIDMEM_OBJECTIVE_TIME,
     };
     for (i = 0; i < ARRAY_SIZE(params); i++) {
         *(bool *)((char *)p + params[i].has) = true;
     }
 }
 
+/* Without a model, a read and a write cost the same. */
+static bool costs(const HybridmemParameters *p, double *read, double *write)
+{
+    static const HmObjective objective[] = {
+        [HYBRIDMEM_OBJECTIVE_TIME] = HM_OBJECTIVE_TIME,
+        [HYBRIDMEM_OBJECTIVE_ENERGY] = HM_OBJECTIVE_ENERGY,
+        [HYBRIDMEM_OBJECTIVE_WEAR] = HM_OBJECTIVE_WEAR,
+    };
+    const HmModel *m = hm_model_find(p->model);
+
+    if (m) {
+        return hm_model_costs(m, objective[p->objective], read, write);
+    }
+    *read = p->objective != HYBRIDMEM_OBJECTIVE_WEAR;
+    *write = 1;
+    return p->objective != HYBRIDMEM_OBJECTIVE_ENERGY;
+}
+
 HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
                                     uint64_t map_limit)
 {
+    double read_cost = 1, write_cost = 1;
+
+    costs(p, &read_cost, &write_cost);
     return (HmPolicyParams) {
+        .read_cost = read_cost,
+        .write_cost = write_cost,
         .map_limit = map_limit,
         .min_gain = p->min_gain / 100.0,
         .cmq_lifetime_ms = p->cmq_lifetime,
@@ -155,6 +180,9 @@ void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from)
     }
     if (from->has_policy) {
         p->policy = from->policy;
+    }
+    if (from->has_objective) {
+        p->objective = from->objective;
     }
     if (from->model) {
         const HmModel *m = hm_model_find(from->model);
@@ -202,7 +230,20 @@ bool hm_params_check(const HybridmemParameters *p, Error **errp)
     return model_check(p->model, errp);
 }
 
-/* @model only changes what is shown: no window need end early for it. */
+bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
+{
+    double read_cost, write_cost;
+
+    if (costs(p, &read_cost, &write_cost)) {
+        return true;
+    }
+    error_setg(errp, "objective=%s needs a model of which the energy is known,"
+               " and model=%s is not one",
+               HybridmemObjective_str(p->objective), p->model);
+    error_append_hint(errp, "Use model=stt-mram, or another objective\n");
+    return false;
+}
+
 static bool concerns_thread(const HybridmemParameters *p)
 {
     unsigned i;
@@ -212,17 +253,25 @@ static bool concerns_thread(const HybridmemParameters *p)
             return true;
         }
     }
-    return p->has_policy;
+    return p->has_policy || p->has_objective || p->model;
 }
 
 bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
                    Error **errp)
 {
+    HybridmemParameters whole;
+
     if (!hm_params_check(from, errp)) {
         return false;
     }
     qemu_mutex_lock(&hm->lock);
-    hm_params_merge(&hm->params, from);
+    whole = hm->params;
+    hm_params_merge(&whole, from);
+    if (hm->started && !hm_params_check_whole(&whole, errp)) {
+        qemu_mutex_unlock(&hm->lock);
+        return false;
+    }
+    hm->params = whole;
     if (concerns_thread(from)) {
         hm->params_changed = true;
         qemu_cond_broadcast(&hm->wake);
@@ -291,6 +340,24 @@ static void policy_set(Object *obj, int value, Error **errp)
     hm_params_set(HYBRIDMEM(obj), &p, errp);
 }
 
+static int objective_get(Object *obj, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+    int objective;
+
+    qemu_mutex_lock(&hm->lock);
+    objective = hm->params.objective;
+    qemu_mutex_unlock(&hm->lock);
+    return objective;
+}
+
+static void objective_set(Object *obj, int value, Error **errp)
+{
+    HybridmemParameters p = { .has_objective = true, .objective = value };
+
+    hm_params_set(HYBRIDMEM(obj), &p, errp);
+}
+
 static char *model_get(Object *obj, Error **errp)
 {
     Hybridmem *hm = HYBRIDMEM(obj);
@@ -330,6 +397,11 @@ void hm_params_class_init(ObjectClass *oc)
         object_class_property_set_description(oc, params[i].name,
                                               params[i].description);
     }
+    object_class_property_add_enum(oc, "objective", "HybridmemObjective",
+                                   &HybridmemObjective_lookup,
+                                   objective_get, objective_set);
+    object_class_property_set_description(oc, "objective",
+        "Policy benefit: what to save, time, energy or wear");
     object_class_property_add_enum(oc, "policy", "HybridmemPolicy",
                                    &HybridmemPolicy_lookup, policy_get,
                                    policy_set);

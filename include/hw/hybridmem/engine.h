@@ -224,6 +224,8 @@ void hm_params_init(HybridmemParameters *p);
 /* Takes from @from what is present there. */
 void hm_params_merge(HybridmemParameters *p, const HybridmemParameters *from);
 bool hm_params_check(const HybridmemParameters *p, Error **errp);
+/* Do they go together?  @p has every member. */
+bool hm_params_check_whole(const HybridmemParameters *p, Error **errp);
 /* Check, then all or nothing; any thread. */
 bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
                    Error **errp);

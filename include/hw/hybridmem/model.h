@@ -88,6 +88,22 @@ HmRange hm_model_wear(const HmModel *m, double bytes, double capacity,
  */
 HmRange hm_model_years(const HmRange *wear, double seconds);
 
+/* What a policy is to save. */
+typedef enum HmObjective {
+    HM_OBJECTIVE_TIME,
+    HM_OBJECTIVE_ENERGY,
+    HM_OBJECTIVE_WEAR,
+} HmObjective;
+
+/*
+ * What a line costs here more than in dram, typically: in ns, nJ, or writes.
+ * For time it is the latency of a read, which is waited for, and the transfer
+ * of a write, which is not; what is not known of it is 0.  False if @m does
+ * not know the energy.
+ */
+bool hm_model_costs(const HmModel *m, HmObjective objective, double *read,
+                    double *write);
+
 /* The table that is made from device-models.toml; ends with a NULL name. */
 extern const HmModel hm_model_table[];
 
