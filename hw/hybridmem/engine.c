@@ -641,6 +641,17 @@ static bool wait_alone(Hybridmem *hm, int64_t until_ns)
     return go_on;
 }
 
+/* Half of what the other window leaves is for moves. */
+static int64_t access_window_ns(const HybridmemParameters *p)
+{
+    uint32_t ms = p->access_window;
+
+    if (p->window < p->interval) {
+        ms = MIN(ms, MAX((p->interval - p->window) / 2, 1));
+    }
+    return ms * 1000000LL;
+}
+
 /* False if the engine is to end. */
 static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
 {
@@ -650,7 +661,7 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
         return true;
     }
     hm_accesses_begin(hm, p, &w);
-    wait_alone(hm, now_ns() + p->access_window * 1000000LL);
+    wait_alone(hm, now_ns() + access_window_ns(p));
     hm_accesses_end(hm, &w, now_ns());
     if (!call_main(hm, main_check)) {
         return false;

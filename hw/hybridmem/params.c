@@ -232,6 +232,7 @@ bool hm_params_check(const HybridmemParameters *p, Error **errp)
 
 bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
 {
+    ERRP_GUARD();
     double read_cost, write_cost;
 
     if (costs(p, &read_cost, &write_cost)) {
