@@ -641,13 +641,13 @@ static bool wait_alone(Hybridmem *hm, int64_t until_ns)
     return go_on;
 }
 
-/* Half of what the other window leaves is for moves. */
+/* Most of what the other window leaves is for moves. */
 static int64_t access_window_ns(const HybridmemParameters *p)
 {
     uint32_t ms = p->access_window;
 
     if (p->window < p->interval) {
-        ms = MIN(ms, MAX((p->interval - p->window) / 2, 1));
+        ms = MIN(ms, MAX((p->interval - p->window) / 4, 1));
     }
     return ms * 1000000LL;
 }

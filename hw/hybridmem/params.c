@@ -89,7 +89,7 @@ void hm_params_init(HybridmemParameters *p)
         .policy = HYBRIDMEM_POLICY_WRITE_HEAT,
         .interval = 1000,
         .window = 250,
-        .access_window = 250,
+        .access_window = 100,
         .access_rate = 1 * GiB,
         .access_faults = 20000,
         .half_life = 5000,
