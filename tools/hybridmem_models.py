@@ -11,9 +11,13 @@ COUNTS is a file (- for stdin) of JSON:
     { "seconds": 1.5, "instructions": 1000000,
       "ranges": { "nvm": { "fills": 100, "writebacks": 20, "bytes": 469762048 },
                   "dram": { ... } },
-      "models": { "nvm": "optane", "dram": "dram" } }
+      "models": { "nvm": "optane", "dram": "dram" },
+      "computing": 1.0, "baseline": { "dram": { "fills": ... } } }
 
-As a module: load(), account(), account_ranges().  The values stand in
+The last two may be missing; docs/models.md tells of them, and of a range with
+"memory-mode".
+
+As a module: load(), account(), account_ranges(), over_dram().  The values stand in
 hw/hybridmem/device-models.toml, the formulas in include/hw/hybridmem/model.h;
 docs/models.md tells of both.  The build makes the engine's table with --emit-c.
 """
@@ -21,13 +25,14 @@ docs/models.md tells of both.  The build makes the engine's table with --emit-c.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import random
 import re
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -35,6 +40,10 @@ PRESETS = (Path(__file__).resolve().parents[1]
            / "hw" / "hybridmem" / "device-models.toml")
 LINE = 64                       # bytes
 SECONDS_PER_YEAR = 365.25 * 24 * 3600
+
+# What a miss of memory mode takes before NVM is asked: measured (Moon, Oh and
+# Ahn, Journal of KIISE 47(10), 2020: about 70 ns).  Others: a read of DRAM.
+LEAST_TAG_CHECK_NS = 70
 
 # What a model may say, with the range in which a value is no slip of units.
 KEYS = {
@@ -157,6 +166,11 @@ def load(path: Path = PRESETS) -> dict[str, Model]:
         raise ModelError(f"{path.name}: {err}") from err
 
 
+def reference(models: Mapping[str, Model]) -> Model:
+    """The one that others are compared with: DRAM."""
+    return next(m for m in models.values() if m.reference)
+
+
 def find(models: Mapping[str, Model], name: str) -> Model:
     """By name, the reference as well."""
     if name not in models:
@@ -228,7 +242,16 @@ def years(share: Range | None, seconds: float) -> Range | None:
     return share.under(seconds / SECONDS_PER_YEAR)
 
 
-def account(counts: Mapping[str, float], model: Model,
+def check_counts(counts: Mapping[str, Any], *keys: str) -> None:
+    """ModelError unless all are there and can be meant."""
+    for key in keys:
+        value = counts.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) \
+                or not 0 <= value < math.inf:
+            raise ModelError(f"counts: {key} must be a number, 0 or more")
+
+
+def account(counts: Mapping[str, Any], model: Model,
             seconds: float = 0.0) -> dict[str, Range | None]:
     """What the traffic of one range would have cost on `model`.
 
@@ -237,11 +260,7 @@ def account(counts: Mapping[str, float], model: Model,
     Results are latency-s, transfer-s, energy-j, wear, years; None where the
     model lacks a value.
     """
-    for key in ("fills", "writebacks", "bytes"):
-        value = counts.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) \
-                or not 0 <= value < math.inf:
-            raise ModelError(f"counts: {key} must be a number, 0 or more")
+    check_counts(counts, "fills", "writebacks", "bytes")
     fills, writebacks = counts["fills"], counts["writebacks"]
     share = wear(model, writebacks * LINE, counts["bytes"])
     return {
@@ -254,16 +273,66 @@ def account(counts: Mapping[str, float], model: Model,
     }
 
 
-def account_ranges(ranges: Mapping[str, Mapping[str, float]],
+def mode_latency(mode: Mapping[str, float], dram: Model,
+                 nvm: Model) -> Range | None:
+    """As latency(); a fill that misses waits for its tag, then for NVM."""
+    hit = dram.get("read-latency-ns")
+    check = hit and Range(min(LEAST_TAG_CHECK_NS, hit.low), hit.typical,
+                          hit.high)
+    reads = plus(times(hit, mode["fill-hits"] * 1e-9),
+                 times(check, mode["fill-misses"] * 1e-9))
+    writes = latency(dram, 0, mode["writeback-hits"]
+                     + mode["writeback-misses"])
+    return plus(plus(reads, writes),
+                latency(nvm, mode["fill-misses"], mode["nvm-writes"]))
+
+
+def account_mode(counts: Mapping[str, Any], dram: Model, nvm: Model,
+                 seconds: float = 0.0) -> dict[str, Range | None]:
+    """As account(), of a range behind a DRAM cache.
+
+    counts: bytes (of the range), and memory-mode: the meter's member of this
+    name, with bytes (of the DRAM).
+    """
+    mode = counts["memory-mode"]
+    if not isinstance(mode, Mapping):
+        raise ModelError("counts: memory-mode must be the meter's member")
+    check_counts(mode, "fill-hits", "fill-misses", "writeback-hits",
+                 "writeback-misses", "nvm-reads", "nvm-writes", "dram-reads",
+                 "dram-writes", "bytes")
+    near = account({"fills": mode["dram-reads"], "bytes": mode["bytes"],
+                    "writebacks": mode["dram-writes"]}, dram, seconds)
+    far = account({"fills": mode["nvm-reads"], "bytes": counts.get("bytes"),
+                   "writebacks": mode["nvm-writes"]}, nvm, seconds)
+    return {"latency-s": mode_latency(mode, dram, nvm),
+            "transfer-s": plus(near["transfer-s"], far["transfer-s"]),
+            "energy-j": plus(near["energy-j"], far["energy-j"]),
+            "wear": far["wear"], "years": far["years"]}
+
+
+def account_range(counts: Mapping[str, Any], model: Model,
+                  dram: Model | None, seconds: float = 0.0,
+                  ) -> dict[str, Range | None]:
+    """account(), or account_mode() if there is a DRAM cache."""
+    if "memory-mode" not in counts:
+        return account(counts, model, seconds)
+    if dram is None:
+        raise ModelError("memory-mode: say which model the DRAM is of")
+    return account_mode(counts, dram, model, seconds)
+
+
+def account_ranges(ranges: Mapping[str, Mapping[str, Any]],
                    chosen: Mapping[str, Model], seconds: float = 0.0,
-                   instructions: float = 0.0) -> dict[str, Any]:
-    """The account of all ranges, each on the model chosen for it.
+                   instructions: float = 0.0,
+                   dram: Model | None = None) -> dict[str, Any]:
+    """The account of all ranges, each on the model chosen for it; `dram` is
+    the model of DRAM caches before them.
 
     The total is the sum of latency-s, transfer-s and energy-j, None where it
     is None for a range; wear is of a device and has no sum.  With
     instructions, total also has the sums divided by them (per-instruction).
     """
-    parts = {name: account(counts, chosen[name], seconds)
+    parts = {name: account_range(counts, chosen[name], dram, seconds)
              for name, counts in ranges.items()}
     total: dict[str, Any] = {}
     for key in ("latency-s", "transfer-s", "energy-j"):
@@ -276,6 +345,85 @@ def account_ranges(ranges: Mapping[str, Mapping[str, float]],
             key: times(total[key], 1 / instructions)
             for key in ("latency-s", "transfer-s", "energy-j")}
     return {"ranges": parts, "total": total}
+
+
+# --- compared with DRAM -----------------------------------------------------
+
+# The results that are times, and the values that each is made of.
+TIMES = {"latency-s": ("read-latency-ns", "write-latency-ns"),
+         "transfer-s": ("read-bandwidth-gb-s", "write-bandwidth-gb-s")}
+
+
+def pinned(model: Model, at: Mapping[tuple[str, str], int]) -> Model:
+    """Each value at its lowest (0), typical (1) or highest (2): at[name of
+    the model, key]; typical if that does not say."""
+    return replace(model, values={
+        key: Range(*[tuple(value)[at.get((model.name, key), 1)]] * 3)
+        for key, value in model.values.items()})
+
+
+def corners(models: Mapping[str, Model], keys: tuple[str, ...],
+            ) -> Iterator[dict[str, Model]]:
+    """All ways to have each value of `keys` at its lowest or highest."""
+    free = [(name, key) for name, model in models.items() for key in keys
+            if model.get(key)]
+    for choice in itertools.product((0, 2), repeat=len(free)):
+        at = dict(zip(free, choice))
+        yield {name: pinned(model, at) for name, model in models.items()}
+
+
+def all_dram(ranges: Mapping[str, Mapping[str, Any]],
+             ) -> dict[str, dict[str, Any]]:
+    """The same traffic of the CPU's caches, without a DRAM cache."""
+    return {name: {k: v for k, v in counts.items() if k != "memory-mode"}
+            for name, counts in ranges.items()}
+
+
+def total_time(ranges: Mapping[str, Mapping[str, Any]],
+               chosen: Mapping[str, Model], dram: Model, key: str,
+               computing: float) -> Range | None:
+    """Seconds, with `computing` that memory has no part in."""
+    found: Range | None = Range(computing, computing, computing)
+    for name, counts in ranges.items():
+        found = plus(found, account_range(counts, chosen[name], dram)[key])
+    return found
+
+
+def over_dram(ranges: Mapping[str, Mapping[str, Any]],
+              chosen: Mapping[str, Model], dram: Model,
+              computing: float = 0.0,
+              baseline: Mapping[str, Mapping[str, Any]] | None = None,
+              ) -> dict[str, Range | None]:
+    """Modelled time, as a multiple of that of a machine with DRAM only.
+
+    baseline: counts of a run that did the same work there; without it, the
+    fills and write-backs of `ranges`.  Both are on the same DRAM, so what is
+    not known of it is not in the result twice: low and high are the least
+    and the most over all values that the models allow.  Each time is a sum
+    of values with weights, so that the extremes are in corners.
+    """
+    check_counts({"computing": computing}, "computing")
+    models = {m.name: m for m in (dram, *(chosen[n] for n in ranges))}
+    base = all_dram(ranges if baseline is None else baseline)
+
+    def quotient(use: Mapping[str, Model], key: str) -> Range | None:
+        same = use[dram.name]
+        top = total_time(ranges, {n: use[chosen[n].name] for n in ranges},
+                         same, key, computing)
+        bottom = total_time(base, dict.fromkeys(base, same), same, key,
+                            computing)
+        if top is None or bottom is None or bottom.typical <= 0:
+            return None
+        return top.scale(1 / bottom.typical)
+
+    found = {}
+    for key, values in TIMES.items():
+        usual = quotient({n: pinned(m, {}) for n, m in models.items()}, key)
+        ends = [quotient(use, key) for use in corners(models, values)]
+        found[key] = usual and Range(min(e.low for e in ends if e),
+                                     usual.typical,
+                                     max(e.high for e in ends if e))
+    return found
 
 
 # --- C ----------------------------------------------------------------------
@@ -372,9 +520,13 @@ def account_file(models: Mapping[str, Model], text: str) -> str:
         given = json.loads(text)
         ranges, names = given["ranges"], given["models"]
         chosen = {name: find(models, names[name]) for name in ranges}
-        return json.dumps(plain(account_ranges(
-            ranges, chosen, given.get("seconds", 0),
-            given.get("instructions", 0))), indent=2)
+        dram = reference(models)
+        found = account_ranges(ranges, chosen, given.get("seconds", 0),
+                               given.get("instructions", 0), dram)
+        found["over-dram"] = over_dram(ranges, chosen, dram,
+                                       given.get("computing", 0),
+                                       given.get("baseline"))
+        return json.dumps(plain(found), indent=2)
     except (KeyError, TypeError, AttributeError,
             json.JSONDecodeError) as err:
         raise ModelError(f"these counts are not of the form that --help"

@@ -130,6 +130,31 @@ static bool parse_cache(HmCacheSize *c, const char *arg, const char *value)
     return true;
 }
 
+/* Which ranges there are is known later: resolve_mode(). */
+static bool parse_mode(HmOptions *o, const char *arg, const char *value)
+{
+    HmModeOption *mode = &o->mode[o->modes];
+    const char *size = strchr(value, ':');
+
+    if (o->modes == HM_RANGES_MAX) {
+        return refuse(arg, "there are %d already; leave some out",
+                      HM_RANGES_MAX);
+    }
+    if (!size || size == value || !parse_number(size + 1, &mode->bytes)) {
+        return refuse(arg, "RANGE:SIZE is meant, or RANGE+RANGE:SIZE; for"
+                      " example memory-mode=nvm:64M");
+    }
+    if (!mode->bytes || mode->bytes & ((1 << HM_LINE_BITS) - 1) ||
+        mode->bytes > HM_MODE_BYTES_MAX) {
+        return refuse(arg, "SIZE is that of DRAM: a multiple of %d bytes, at"
+                      " most 64G; round it", 1 << HM_LINE_BITS);
+    }
+    mode->arg = arg;
+    mode->ranges = g_strndup(value, size - value);
+    o->modes++;
+    return true;
+}
+
 static bool parse_when(HmOptions *o, const char *arg, const char *value)
 {
     o->marked = strcmp(value, "marked") == 0;
@@ -173,6 +198,8 @@ static bool parse_one(HmOptions *o, const char *arg)
     }
     if (strcmp(name, "range") == 0) {
         return parse_range(o, arg, value);
+    } else if (strcmp(name, "memory-mode") == 0) {
+        return parse_mode(o, arg, value);
     } else if (strcmp(name, "when") == 0) {
         return parse_when(o, arg, value);
     } else if (strcmp(name, "epoch") == 0) {
@@ -183,7 +210,88 @@ static bool parse_one(HmOptions *o, const char *arg)
         return parse_path(&o->pages, arg, value);
     }
     return refuse(arg, "there is no such option; there are range, l1, l2, llc,"
-                  " when, pages, epoch, out");
+                  " memory-mode, when, pages, epoch, out");
+}
+
+static HmRange *find_range(HmOptions *o, const char *name)
+{
+    for (unsigned i = 0; i < o->ranges; i++) {
+        if (strcmp(o->range[i].name, name) == 0) {
+            return &o->range[i];
+        }
+    }
+    return NULL;
+}
+
+static char *names_of_ranges(const HmOptions *o)
+{
+    GString *s = g_string_new(NULL);
+
+    for (unsigned i = HM_OTHER + 1; i < o->ranges; i++) {
+        g_string_append_printf(s, "%s, ", o->range[i].name);
+    }
+    g_string_append(s, o->range[HM_OTHER].name);
+    return g_string_free(s, false);
+}
+
+/* Puts the range behind DRAM cache number @n. */
+static bool resolve_range(HmOptions *o, unsigned n, const char *name)
+{
+    const char *arg = o->mode[n].arg;
+    HmRange *r = find_range(o, name);
+    g_autofree char *names = names_of_ranges(o);
+
+    if (!r) {
+        return refuse(arg, "there is no range '%s'; there are %s", name,
+                      names);
+    }
+    if (r->mode) {
+        return refuse(arg, "range '%s' is behind %s already; leave one out",
+                      name, o->mode[r->mode - 1].arg);
+    }
+    r->mode = n + 1;
+    return true;
+}
+
+/* Behind DRAM cache number @n; `other` is of no known size, so without end. */
+static uint64_t bytes_behind(const HmOptions *o, unsigned n)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = HM_OTHER + 1; i < o->ranges; i++) {
+        bytes += o->range[i].mode == n + 1 ? o->range[i].size : 0;
+    }
+    return o->range[HM_OTHER].mode == n + 1 ? UINT64_MAX : bytes;
+}
+
+static bool resolve_mode(HmOptions *o, unsigned n)
+{
+    g_auto(GStrv) name = g_strsplit(o->mode[n].ranges, "+", -1);
+
+    for (unsigned i = 0; name[i]; i++) {
+        if (!resolve_range(o, n, name[i])) {
+            return false;
+        }
+    }
+    if (o->mode[n].bytes > bytes_behind(o, n)) {
+        return refuse(o->mode[n].arg, "DRAM is larger than what it caches; make"
+                      " SIZE %" PRIu64 " or less", bytes_behind(o, n));
+    }
+    if (!o->cache[HM_CACHE_PRIVATE].ways) {
+        return refuse(o->mode[n].arg, "DRAM caches what passes the CPU's own"
+                      " caches; add, for example, llc=8M:16");
+    }
+    return true;
+}
+
+static bool resolve_modes(HmOptions *o)
+{
+    for (unsigned n = 0; n < o->modes; n++) {
+        if (!resolve_mode(o, n)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool check_together(const HmOptions *o)
@@ -215,5 +323,5 @@ bool hm_options_parse(HmOptions *o, int argc, char **argv)
             return false;
         }
     }
-    return check_together(o);
+    return check_together(o) && resolve_modes(o);
 }

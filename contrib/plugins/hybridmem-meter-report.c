@@ -49,6 +49,31 @@ static HmTraffic sum_traffic(const HmReport *r, const HmCounts *c,
     return sum;
 }
 
+/* Reads: of the tag and its line, by all that passes.  docs/meter.md. */
+static void append_mode(GString *s, const uint64_t n[HM_MODE_EVENTS],
+                        uint64_t dirty)
+{
+    uint64_t misses = n[HM_MODE_FILL_MISSES] + n[HM_MODE_WRITEBACK_MISSES];
+    uint64_t hits = n[HM_MODE_FILL_HITS] + n[HM_MODE_WRITEBACK_HITS];
+    uint64_t writebacks = n[HM_MODE_WRITEBACK_HITS] +
+                          n[HM_MODE_WRITEBACK_MISSES];
+
+    g_string_append_printf(s, ",\n         \"memory-mode\": {\"fill-hits\": %"
+                           PRIu64 ", \"fill-misses\": %" PRIu64
+                           ", \"writeback-hits\": %" PRIu64
+                           ", \"writeback-misses\": %" PRIu64
+                           ",\n          \"nvm-reads\": %" PRIu64
+                           ", \"nvm-writes\": %" PRIu64
+                           ", \"dram-reads\": %" PRIu64
+                           ", \"dram-writes\": %" PRIu64
+                           ", \"dirty-lines-left\": %" PRIu64 "}",
+                           n[HM_MODE_FILL_HITS], n[HM_MODE_FILL_MISSES],
+                           n[HM_MODE_WRITEBACK_HITS],
+                           n[HM_MODE_WRITEBACK_MISSES], misses,
+                           n[HM_MODE_NVM_WRITES], hits + misses,
+                           misses + writebacks, dirty);
+}
+
 static void append_range(GString *s, const HmReport *r, const HmCounts *c,
                          unsigned range)
 {
@@ -60,9 +85,13 @@ static void append_range(GString *s, const HmReport *r, const HmCounts *c,
     append_traffic(s, &sum);
     g_string_append_printf(s, ",\n         \"fills\": %" PRIu64
                            ", \"writebacks\": %" PRIu64
-                           ", \"dirty-lines-left\": %" PRIu64
-                           ",\n         \"vcpus\": [", c->fills[range],
-                           c->writebacks[range], c->dirty[range]);
+                           ", \"dirty-lines-left\": %" PRIu64,
+                           c->fills[range], c->writebacks[range],
+                           c->dirty[range]);
+    if (r->options->range[range].mode) {
+        append_mode(s, c->mode[range], c->mode_dirty[range]);
+    }
+    g_string_append(s, ",\n         \"vcpus\": [");
     for (unsigned v = 0; v < r->vcpus; v++) {
         g_string_append_printf(s, "%s{\"vcpu\": %u, ", v ? ", " : "", v);
         append_traffic(s, &c->traffic[v * r->options->ranges + range]);

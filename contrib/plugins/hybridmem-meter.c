@@ -58,6 +58,7 @@ static struct {
     Segment segment[2 * HM_RANGES_MAX];
     HmCaches caches;
     bool model;                     /* there are caches */
+    HmMode mode[HM_RANGES_MAX];     /* as m.options.mode */
 
     bool counting;
     bool by_page;                   /* a phase is open, and pages= is given */
@@ -109,10 +110,30 @@ static void count_page(unsigned range, uint64_t address, unsigned event)
     p->n[event]++;
 }
 
+/* A fill or write-back goes through the DRAM cache that the range has. */
+static void pass_mode(uint64_t line, unsigned tag, bool writeback)
+{
+    unsigned mode = m.options.range[tag - 1].mode;
+    uint64_t evicted;
+    bool hit;
+
+    if (!mode) {
+        return;
+    }
+    hit = hm_mode_access(&m.mode[mode - 1], hm_cache_key(line, tag), writeback,
+                         &evicted);
+    m.now->mode[tag - 1][(writeback ? HM_MODE_WRITEBACK_HITS :
+                          HM_MODE_FILL_HITS) + !hit]++;
+    if (evicted) {
+        m.now->mode[hm_cache_tag(evicted) - 1][HM_MODE_NVM_WRITES]++;
+    }
+}
+
 /* The caches' tag of a line is its range plus one. */
 static void count_fill(uint64_t line, unsigned tag)
 {
     m.now->fills[tag - 1]++;
+    pass_mode(line, tag, false);
     if (m.by_page) {
         count_page(tag - 1, line << HM_LINE_BITS, HM_FILLS);
     }
@@ -121,6 +142,7 @@ static void count_fill(uint64_t line, unsigned tag)
 static void count_writeback(uint64_t line, unsigned tag)
 {
     m.now->writebacks[tag - 1]++;
+    pass_mode(line, tag, true);
     if (m.by_page) {
         count_page(tag - 1, line << HM_LINE_BITS, HM_WRITEBACKS);
     }
@@ -280,6 +302,9 @@ static void add_counts(HmCounts *to, const HmCounts *from)
     for (unsigned i = 0; i < m.options.ranges; i++) {
         to->fills[i] += from->fills[i];
         to->writebacks[i] += from->writebacks[i];
+        for (unsigned j = 0; j < HM_MODE_EVENTS; j++) {
+            to->mode[i][j] += from->mode[i][j];
+        }
     }
 }
 
@@ -309,11 +334,16 @@ static void settle(uint64_t instructions)
 static void count_dirty(HmCounts *c)
 {
     uint64_t dirty[HM_RANGES_MAX + 1] = {};
+    uint64_t mode_dirty[HM_RANGES_MAX + 1] = {};
 
     if (m.model) {
         hm_caches_count_dirty(&m.caches, dirty);
     }
+    for (unsigned i = 0; i < m.options.modes; i++) {
+        hm_mode_count_dirty(&m.mode[i], mode_dirty);
+    }
     memcpy(c->dirty, dirty + 1, sizeof(c->dirty));
+    memcpy(c->mode_dirty, mode_dirty + 1, sizeof(c->mode_dirty));
 }
 
 static void end_epoch(void)
@@ -581,6 +611,9 @@ static void make_counters(void)
         hm_caches_init(&m.caches, m.report.vcpus, m.options.cache);
         m.caches.fill = count_fill;
         m.caches.writeback = count_writeback;
+    }
+    for (unsigned i = 0; i < m.options.modes; i++) {
+        hm_mode_init(&m.mode[i], m.options.mode[i].bytes);
     }
     m.score = qemu_plugin_scoreboard_new(sizeof(Instructions));
     m.instructions = qemu_plugin_scoreboard_u64_in_struct(m.score,

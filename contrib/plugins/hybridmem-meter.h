@@ -12,11 +12,13 @@
 #include <stdio.h>
 
 #include "hybridmem-meter-cache.h"
+#include "hybridmem-meter-mode.h"
 
 #define HM_PAGE_BITS    12
 #define HM_RANGES_MAX   32          /* with "other" */
 #define HM_OTHER        0           /* the range that is all the rest */
 #define HM_EPOCH_MAX    1000000000  /* counters by page have 32 bits */
+#define HM_MODE_BYTES_MAX (1ull << 36)  /* 8 bytes of ours for a line */
 
 enum { HM_LOADS, HM_STORES, HM_FILLS, HM_WRITEBACKS, HM_PAGE_EVENTS };
 
@@ -31,12 +33,22 @@ typedef struct HmRange {
     uint64_t size;
     HmPage *page;                   /* NULL: not counted by page */
     GArray *touched;                /* uint32_t: pages with counts */
+    unsigned mode;                  /* 1 + number of its DRAM cache; 0: none */
 } HmRange;
+
+/* A DRAM cache and the ranges behind it; see hybridmem-meter-mode.h. */
+typedef struct HmModeOption {
+    const char *arg;                /* memory-mode=... */
+    char *ranges;                   /* NAME+NAME... */
+    uint64_t bytes;
+} HmModeOption;
 
 typedef struct HmOptions {
     HmRange range[HM_RANGES_MAX];
     unsigned ranges;
     HmCacheSize cache[HM_CACHE_PRIVATE + 1];    /* l1, l2, llc */
+    HmModeOption mode[HM_RANGES_MAX];
+    unsigned modes;
     bool marked;                    /* count in phases only */
     uint64_t epoch;                 /* instructions; 0: a phase is one */
     char *out;
@@ -59,6 +71,8 @@ typedef struct HmCounts {
     uint64_t fills[HM_RANGES_MAX];
     uint64_t writebacks[HM_RANGES_MAX];
     uint64_t dirty[HM_RANGES_MAX];  /* when the phase ended */
+    uint64_t mode[HM_RANGES_MAX][HM_MODE_EVENTS];
+    uint64_t mode_dirty[HM_RANGES_MAX];
 } HmCounts;
 
 typedef struct HmReport {

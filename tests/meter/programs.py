@@ -215,9 +215,39 @@ class Caches:
         return set().union(*(level.dirty() for level in self.levels))
 
 
-def work_out(ops, ranges, sizes=()):
+class DramCache:
+    """Memory mode.  {place: (line, dirty)}; count(event, line) hears of all
+    that happens to lines."""
+
+    def __init__(self, size, count):
+        self.places = size // LINE
+        self.held = {}
+        self.count = count
+
+    def access(self, line, writeback):
+        kind = "writeback" if writeback else "fill"
+        old, dirty = self.held.get(line % self.places, (None, False))
+        self.count("dram-reads", line)
+        if old == line:
+            self.count(f"{kind}-hits", line)
+        else:
+            if dirty:
+                self.count("nvm-writes", old)
+            for event in f"{kind}-misses", "nvm-reads", "dram-writes":
+                self.count(event, line)
+            dirty = False
+        if writeback:
+            self.count("dram-writes", line)
+        self.held[line % self.places] = line, dirty or writeback
+
+    def dirty(self):
+        return [line for line, dirty in self.held.values() if dirty]
+
+
+def work_out(ops, ranges, sizes=(), modes=()):
     """{(phase, range): counters} as the meter must find them; `ranges`:
-    {name: (start, size)}."""
+    {name: (start, size)}; `modes`: (names of ranges, size) of DRAM caches.
+    Their counters are {(phase, range, "memory-mode"): ...}."""
     found = collections.defaultdict(collections.Counter)
     now = 0
 
@@ -225,14 +255,31 @@ def work_out(ops, ranges, sizes=()):
         return next((n for n, (start, size) in ranges.items()
                      if start <= address < start + size), "other")
 
-    def count(event):
-        return lambda line: found[now, name(line * LINE)].update([event])
+    def count(event, line, *part):
+        found[now, name(line * LINE), *part][event] += 1
 
-    caches = Caches(sizes, count("fills"), count("writebacks"))
+    def in_mode(event, line):
+        count(event, line, "memory-mode")
+
+    behind = {}
+    for names, size in modes:
+        behind |= dict.fromkeys(names, DramCache(size, in_mode))
+
+    def passing(event, writeback):
+        def passes(line):
+            count(event, line)
+            if name(line * LINE) in behind:
+                behind[name(line * LINE)].access(line, writeback)
+        return passes
+
+    caches = Caches(sizes, passing("fills", False), passing("writebacks", True))
 
     def end_phase():
         for line in caches.dirty():
-            found[now, name(line * LINE)]["dirty-lines-left"] += 1
+            count("dirty-lines-left", line)
+        for cache in set(behind.values()):
+            for line in cache.dirty():
+                in_mode("dirty-lines-left", line)
 
     for phase, address, size, store in accesses(ops):
         if phase != now:

@@ -48,6 +48,7 @@ class Meter:
     llc: str = ""
     l1: str = ""
     l2: str = ""
+    memory_mode: str = ""
     pages: bool = False
     epoch: int = 0          # instructions
     when: str = ""

@@ -58,8 +58,9 @@ def meter_options(scenario, hardware, obj, folder, boot):
     if not meter:
         return []
     words = [f"file={meter_path(obj)}", *meter_ranges(meter, hardware)]
-    words += [f"{key}={getattr(meter, key)}" for key in
-              ("llc", "l1", "l2", "when", "epoch") if getattr(meter, key)]
+    words += [f"{key.replace('_', '-')}={getattr(meter, key)}" for key in
+              ("llc", "l1", "l2", "memory_mode", "when", "epoch")
+              if getattr(meter, key)]
     if meter.pages:
         words.append(f"pages={folder / f'pages-{boot}'}")
     words.append(f"out={folder / f'meter-{boot}.json'}")

@@ -187,10 +187,11 @@ class Command(Folder):
         words = self.command(scenario_of(
             server={"memory": 640, "reserved": {"dram": 32, "nvm": 224}},
             meter={"llc": "1M:16", "when": "marked", "pages": True,
-                   "epoch": 5}), boot=3)
+                   "epoch": 5, "memory_mode": "nvm:32M"}), boot=3)
         for word in ("range=dram:0x10000000:0x2000000",
                      "range=nvm:0x12000000:0xe000000", "llc=1M:16",
-                     "when=marked", "epoch=5", f"pages={self.folder}/pages-3",
+                     "when=marked", "epoch=5", "memory-mode=nvm:32M",
+                     f"pages={self.folder}/pages-3",
                      f"out={self.folder}/meter-3.json"):
             self.assertIn(word, words)
         self.assertNotIn("l1=", words)
