@@ -21,7 +21,7 @@
 #define IDLE_NS (100 * 1000 * 1000LL)
 /* Most moves in one hold of the guest. */
 #define BATCH_MAX 16384
-/* Budgets allow bursts of this part of a second's worth. */
+/* Budgets allow bursts of this part of a second's worth, or an interval's. */
 #define BURST 0.1
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
@@ -268,13 +268,14 @@ static void refill(Hybridmem *hm, const HybridmemParameters *p)
     int64_t now = now_ns();
     double seconds = (now - hm->budget_at_ns) / 1e9;
     double stall_rate = p->max_stall * 1e3;
+    double burst = MAX(BURST, MIN(p->interval / 1e3, 1));
 
     hm->budget_at_ns = now;
     hm->bandwidth_tokens = MIN(hm->bandwidth_tokens +
                                seconds * p->max_bandwidth,
-                               BURST * p->max_bandwidth);
+                               burst * p->max_bandwidth);
     hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
-                           BURST * stall_rate);
+                           burst * stall_rate);
 }
 
 /* Without a limit no debt is made, that a limit set later would call in. */
