@@ -83,8 +83,8 @@ class Programs(unittest.TestCase):
         self.setUp()
         self.run_it("gups", "fill", self.file, 1)
         for one in words:
-            self.assertEqual(
-                self.run_it("gups", "run", self.file, 1000, *one), "ops=1000\n")
+            said = self.run_it("gups", "run", self.file, 1000, *one)
+            self.assertEqual(said, "ops=1000\n")
         return self.run_it("gups", "verify", self.file)
 
     def test_gups(self):

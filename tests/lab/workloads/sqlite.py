@@ -10,7 +10,7 @@ journal   wal, memory or another of sqlite's
 from . import packages, program, programs
 
 memory = 256
-params = {"ops": 30000, "first": 2000, "branches": 8, "journal": "wal",
+params = {"ops": 16000, "first": 1000, "branches": 8, "journal": "wal",
           "seed": 1}
 
 TABLE = "id INTEGER PRIMARY KEY, branch INTEGER, balance INTEGER, filler TEXT"

@@ -30,8 +30,10 @@ typedef struct Head {
     uint32_t source;            /* of the last search */
 } Head;
 
-/* Compressed sparse rows: the neighbours of v are
- * edge[first[v]] to edge[first[v + 1] - 1]. */
+/*
+ * Compressed sparse rows: the neighbours of v are
+ * edge[first[v]] to edge[first[v + 1] - 1].
+ */
 typedef struct Graph {
     Head *head;
     uint32_t nr;                /* of vertices */

@@ -1,6 +1,6 @@
 /*
- * A client of redis: records of which every byte of every reply can be checked,
- * and a Zipfian choice among them (exponent 0.99), scattered over all keys.
+ * A client of redis, and a Zipfian choice of records (exponent 0.99) that is
+ * scattered over all keys.
  *
  * As in YCSB a record has ten fields of 100 bytes.  It is one string, so that
  * an update (SETRANGE) stays in its place.  A field begins with the number of

@@ -47,7 +47,8 @@ static void transaction(Random *r, uint32_t branches, uint64_t number)
            "SELECT balance FROM accounts WHERE id = %u;\n"
            "UPDATE tellers SET balance = balance + %d WHERE id = %u;\n"
            "UPDATE branches SET balance = balance + %d WHERE id = %u;\n"
-           "INSERT INTO history VALUES (%u, %u, %u, %d, %" PRIu64 ", '%22s');\n"
+           "INSERT INTO history VALUES (%u, %u, %u, %d, %" PRIu64
+           ", '%22s');\n"
            "COMMIT;\n", amount, account, account, amount, teller + 1, amount,
            branch + 1, teller + 1, branch + 1, account, amount, number, "");
 }
