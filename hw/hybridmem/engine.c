@@ -23,6 +23,9 @@
 #define BATCH_MAX 16384
 /* Budgets allow bursts of this part of a second's worth, or an interval's. */
 #define BURST 0.1
+/* That of writes to nvm is given by the day; it allows an hour's at once. */
+#define DAY (24 * 3600.0)
+#define HOUR 3600.0
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
 /* How long a policy that never rests waits when nothing could be moved. */
@@ -276,6 +279,23 @@ static void refill(Hybridmem *hm, const HybridmemParameters *p)
                                burst * p->max_bandwidth);
     hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
                            burst * stall_rate);
+    hm->wear_tokens = MIN(hm->wear_tokens +
+                          seconds / DAY * p->max_nvm_writes,
+                          HOUR / DAY * p->max_nvm_writes);
+}
+
+/* Commands have no budget, but what they write is taken from it. */
+static void spend_wear(Hybridmem *hm, const HybridmemParameters *p)
+{
+    uint64_t written;
+
+    qemu_mutex_lock(&hm->lock);
+    written = hm->stats.nvm_written_bytes;
+    qemu_mutex_unlock(&hm->lock);
+    if (p->max_nvm_writes) {
+        hm->wear_tokens -= written - hm->wear_spent;
+    }
+    hm->wear_spent = written;
 }
 
 /* Without a limit no debt is made, that a limit set later would call in. */
@@ -288,12 +308,14 @@ static void spend(Hybridmem *hm, const HybridmemParameters *p,
     if (p->max_stall) {
         hm->stall_tokens -= b->stall_ns;
     }
+    spend_wear(hm, p);
 }
 
 static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
 {
     return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
-           (!p->max_stall || hm->stall_tokens > 0);
+           (!p->max_stall || hm->stall_tokens > 0) &&
+           (!p->max_nvm_writes || hm->wear_tokens > 0);
 }
 
 static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
@@ -302,6 +324,11 @@ static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
     n = MIN(n, BATCH_MAX);
     if (p->max_bandwidth) {
         size_t fits = hm->bandwidth_tokens / (2.0 * hm->block_size);
+
+        n = MIN(n, MAX(fits, 1));
+    }
+    if (p->max_nvm_writes) {
+        size_t fits = hm->wear_tokens / hm->block_size;
 
         n = MIN(n, MAX(fits, 1));
     }

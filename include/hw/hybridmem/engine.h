@@ -186,6 +186,8 @@ struct Hybridmem {
     int64_t budget_at_ns;       /* when the tokens were last filled up */
     double bandwidth_tokens;    /* bytes that may be copied */
     double stall_tokens;        /* ns that the guest may be held */
+    double wear_tokens;         /* bytes that may be written to nvm */
+    uint64_t wear_spent;        /* of stats.nvm_written_bytes */
     int64_t observed_at_ns;
     int64_t logged_at_ns;       /* since when writes are logged */
     HmBatch *batch;             /* of the call that is going on */
