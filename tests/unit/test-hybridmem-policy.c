@@ -62,7 +62,7 @@ static void sim_init(Sim *s, const char *policy, uint32_t dram, uint32_t nvm,
     s->heat = hm_heat_new((uint64_t)s->blocks * ppb, ppb, half_life_ms);
     hm_policy_params_init(&s->params);
     s->policy = hm_policy_new(hm_policy_find(policy), s->frames, s->heat,
-                              &s->params);
+                              NULL, &s->params);
     s->words = BITS_TO_LONGS((uint64_t)s->blocks * ppb);
     s->dirty = g_new0(unsigned long, s->words);
     s->seen = g_new0(unsigned long, s->words);
