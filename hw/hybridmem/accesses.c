@@ -110,8 +110,8 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
     return hm_access_pick(as->rates, as->block, as->weight, most, faults);
 }
 
-/* Adds up what the window has seen. */
-static void account(Hybridmem *hm, const HmWindow *w)
+/* Adds up what the window has seen; returns the pages in nvm. */
+static uint64_t account(Hybridmem *hm, const HmWindow *w)
 {
     uint64_t seen[HM_TIER__MAX] = { };
 
@@ -134,6 +134,7 @@ static void account(Hybridmem *hm, const HmWindow *w)
     qemu_mutex_unlock(&hm->lock);
     trace_hybridmem_accesses(hm->id, w->n_watched, seen[HM_TIER_DRAM],
                              seen[HM_TIER_NVM]);
+    return seen[HM_TIER_NVM];
 }
 
 static void cannot(Hybridmem *hm, const char *why)
@@ -177,7 +178,7 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
     cannot(hm, NULL);
-    account(hm, w);
+    hm_recorder_window(hm->recorder, w, account(hm, w));
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);
 }

@@ -381,6 +381,20 @@ static bool afford(Hybridmem *hm, const HybridmemParameters *p,
     return true;
 }
 
+static void write_trace(Hybridmem *hm)
+{
+    HmRecording state;
+
+    if (!hm->recorder) {
+        return;
+    }
+    hm_recorder_flush(hm->recorder);
+    state = hm_recorder_state(hm->recorder);
+    qemu_mutex_lock(&hm->lock);
+    hm->recording = state;
+    qemu_mutex_unlock(&hm->lock);
+}
+
 /*
  * Carries out @moves, as far as the budget allows before @until_ns; a
  * command has none.  Adds up what became of them in @results.  A command
@@ -428,6 +442,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             }
             results[b.each[k]]++;
         }
+        write_trace(hm);
         i += b.taken;
     }
 }
@@ -483,6 +498,7 @@ static void change_quota(Hybridmem *hm, uint64_t fast_size)
 
     hm_policy_free(hm->policy);
     hm->mover->set_quota(hm, fast_size);
+    hm_recorder_frames(hm->recorder, hm->frames);
     hm->policy = new_policy(hm, &p);
 }
 
@@ -621,6 +637,8 @@ static void digest(Hybridmem *hm)
     hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, &window);
+    hm_recorder_window(hm->recorder, &window,
+                       hm->stats.window_dirty[HM_TIER_NVM]);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
         g_hash_table_foreach_remove(hm->demoted, is_long_ago, hm);
     }
@@ -721,6 +739,7 @@ static void one_interval(Hybridmem *hm)
         hm->log_is_on = false;
         return;
     }
+    write_trace(hm);
     hm->log_is_on = whole;
     if (!watch_accesses(hm, &p)) {
         return;
@@ -760,6 +779,7 @@ static void *engine_thread(void *opaque)
     Hybridmem *hm = opaque;
 
     hm->budget_at_ns = hm->observed_at_ns = now_ns();
+    write_trace(hm);
     while (!quitting(hm)) {
         apply_params(hm);
         if (!call_main(hm, main_check)) {

@@ -188,7 +188,57 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
 typedef struct Fixture {
     Hybridmem hm;
     FakeSampler sampler;
+    char *trace;
 } Fixture;
+
+static void start_trace(Fixture *f)
+{
+    Hybridmem *hm = &f->hm;
+    const HmTraceInfo info = {
+        .pages = BLOCKS,
+        .page_size = 4096,
+        .pages_per_block = 1,
+        .half_life_ms = 100,
+    };
+    int fd = g_file_open_tmp("hybridmem-XXXXXX", &f->trace, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    hm->trace = f->trace;
+    hm->recorder = hm_recorder_open(f->trace, hm->id, &error_abort);
+    hm_recorder_start(hm->recorder, &info, hm->frames);
+    hm->recording = hm_recorder_state(hm->recorder);
+}
+
+/* It has every window, and is whole. */
+static void end_trace(Fixture *f)
+{
+    Hybridmem *hm = &f->hm;
+    g_autofree char *data = NULL;
+    g_autofree char *why = NULL;
+    uint64_t windows = 0;
+    HmTraceReader *r;
+    HmTraceKind kind;
+    gsize size;
+
+    hm_recorder_close(hm->recorder);
+    g_assert_true(g_file_get_contents(f->trace, &data, &size, NULL));
+    r = hm_trace_reader_new((uint8_t *)data, size, &why);
+    g_assert_cmpstr(why, ==, NULL);
+    while ((kind = hm_trace_next(r)) < HM_TRACE_END) {
+        if (kind == HM_TRACE_WINDOW) {
+            g_assert_cmpint(test_bit(HOT_FIRST, hm_trace_window(r)->w.seen),
+                            ==, true);
+            windows++;
+        }
+    }
+    g_assert_cmpint(kind, ==, HM_TRACE_END);
+    g_assert_cmpuint(windows, ==, hm->recording.windows);
+    g_assert_cmpuint(size, ==, hm->recording.bytes);
+    hm_trace_reader_free(r);
+    unlink(f->trace);
+    g_free(f->trace);
+}
 
 static void set_up(Fixture *f, gconstpointer unused)
 {
@@ -232,6 +282,7 @@ static void set_up(Fixture *f, gconstpointer unused)
     qemu_cond_init(&hm->wake);
     QSIMPLEQ_INIT(&hm->requests);
     QSIMPLEQ_INIT(&hm->finished);
+    start_trace(f);
     hm_engine_start_thread(hm);
 }
 
@@ -242,6 +293,7 @@ static void tear_down(Fixture *f, gconstpointer unused)
 
     hm_engine_stop_thread(hm);
     g_assert_false(f->sampler.on);
+    end_trace(f);
     g_assert_true(hm_frames_verify(hm->frames, &why));
     g_free(hm->plan);
     g_hash_table_destroy(hm->demoted);

@@ -23,6 +23,7 @@
 #include "hw/hybridmem/mover.h"
 #include "hw/hybridmem/numa.h"
 #include "hw/hybridmem/policy.h"
+#include "hw/hybridmem/recorder.h"
 #include "hw/hybridmem/sampler.h"
 
 #define TYPE_HYBRIDMEM "hybridmem"
@@ -159,6 +160,7 @@ struct Hybridmem {
     uint64_t fast_size;
     bool has_fast_size;
     ThreadContext *thread_context;      /* referenced; or NULL */
+    char *trace;                /* a path, or NULL */
 
     char *id;
     HostMemoryBackend *backend; /* referenced from attach to the end */
@@ -176,6 +178,7 @@ struct Hybridmem {
     bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
     HmAccesses *accesses;
+    HmRecorder *recorder;       /* or NULL */
     uint64_t map_limit;         /* 0: mappings do not change */
     uint64_t pages, page_size;
     uint32_t pages_per_block;
@@ -211,6 +214,7 @@ struct Hybridmem {
     bool params_changed;
     QSIMPLEQ_HEAD(, HmRequest) requests, finished;
     HmStats stats;
+    HmRecording recording;      /* with @recorder */
     HybridmemState state;       /* as last announced */
     uint64_t mappings, core_bytes;
     uint64_t tier_size[HM_TIER__MAX];   /* bytes */
