@@ -175,7 +175,7 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
     g_assert_false(watching || inhibitors);
-    access_windows++;
+    qatomic_inc(&access_windows);
 }
 
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
@@ -418,9 +418,9 @@ static void test_accesses(Fixture *f, gconstpointer unused)
 
     accesses_wanted = true;
     set_params(&f->hm, look_everywhere);
-    RUN_UNTIL(access_windows > 5 && stats(&f->hm).done > 100);
+    RUN_UNTIL(qatomic_read(&access_windows) > 5 && stats(&f->hm).done > 100);
     hm_engine_submit(&f->hm, &swap);
-    RUN_UNTIL(done == 1 && access_windows > 10);
+    RUN_UNTIL(done == 1 && qatomic_read(&access_windows) > 10);
 }
 
 static void spare_nvm(HybridmemParameters *p)
