@@ -205,12 +205,10 @@ static void write_range(FILE *f, HmRange *r, unsigned phase, uint64_t epoch)
         uint32_t index = g_array_index(r->touched, uint32_t, i);
         HmPage *p = &r->page[index];
 
-        if (p->n[HM_STORES] || p->n[HM_WRITEBACKS]) {
-            fprintf(f, "%u\t%" PRIu64 "\t%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32
-                    "\t%" PRIu32 "\t%" PRIu32 "\n", phase, epoch, r->name,
-                    index, p->n[HM_LOADS], p->n[HM_STORES], p->n[HM_FILLS],
-                    p->n[HM_WRITEBACKS]);
-        }
+        fprintf(f, "%u\t%" PRIu64 "\t%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32
+                "\t%" PRIu32 "\t%" PRIu32 "\n", phase, epoch, r->name, index,
+                p->n[HM_LOADS], p->n[HM_STORES], p->n[HM_FILLS],
+                p->n[HM_WRITEBACKS]);
         memset(p, 0, sizeof(*p));
     }
     g_array_set_size(r->touched, 0);
