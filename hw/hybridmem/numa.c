@@ -34,6 +34,8 @@ enum {
     POLICY_PREFERRED = 1,
     POLICY_LOCAL = 4,
     POLICY_PREFERRED_MANY = 5,  /* since Linux 5.15 */
+    /* With a policy: a change of the cpuset does not renumber its nodes. */
+    POLICY_STATIC_NODES = 1 << 15,
 };
 
 enum {
@@ -741,7 +743,8 @@ int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first)
     HmNodes one = { { 0 } };
     int best = -1, node, ret;
 
-    ret = n->ops->mbind(addr, len, POLICY_PREFERRED_MANY, nodes, 0);
+    ret = n->ops->mbind(addr, len, POLICY_PREFERRED_MANY | POLICY_STATIC_NODES,
+                        nodes, 0);
     if (ret != -EINVAL) {
         return ret;
     }
@@ -751,7 +754,8 @@ int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first)
         }
     }
     set_bit(best, one.bits);
-    return n->ops->mbind(addr, len, POLICY_PREFERRED, &one, 0);
+    return n->ops->mbind(addr, len, POLICY_PREFERRED | POLICY_STATIC_NODES,
+                         &one, 0);
 }
 
 int hm_numa_restore(HmNuma *n, int mode, const HmNodes *nodes)

@@ -39,9 +39,9 @@ static void assert_engine_policy(QTestState *qts)
 {
     HmnSpread s = hmn_spread_all(qts);
 
-    if (!g_str_has_prefix(s.policy, "prefer:") &&
-        !g_str_has_prefix(s.policy, "prefer (many):")) {
-        g_assert_cmpstr(s.policy, ==, "prefer (many):N");
+    if (!g_str_has_prefix(s.policy, "prefer=static:") &&
+        !g_str_has_prefix(s.policy, "prefer (many)=static:")) {
+        g_assert_cmpstr(s.policy, ==, "prefer (many)=static:N");
     }
 }
 
