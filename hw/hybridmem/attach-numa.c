@@ -442,7 +442,7 @@ static void make_place(Hybridmem *hm, size_t page, size_t unit)
         .host = memory_region_get_ram_ptr(&hm->backend->mr),
         .pages = hm->pages,
         .page_size = hm->page_size,
-        .host_page_size = MAX(page, hm->page_size),
+        .host_page_size = page,
         .huge_size = MAX(page, thp_size()),     /* or large folios */
         .nodes = { hm->nodes[HM_TIER_DRAM], hm->nodes[HM_TIER_NVM] },
     };

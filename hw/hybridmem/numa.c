@@ -894,6 +894,11 @@ char *hm_numa_init(HmNuma *n)
         return g_strdup("fast-nodes, slow-nodes: this QEMU was built without"
                         " libnuma");
     }
+    if (n->host_page_size < n->page_size) {
+        return g_strdup_printf("a page of the guest has %zu bytes, one of the"
+                               " host %zu: parts of it would move, not all",
+                               n->page_size, n->host_page_size);
+    }
     g_assert(n->pages && n->page_size &&
              n->host_page_size % n->page_size == 0 &&
              n->huge_size % n->host_page_size == 0 && n->huge_size);

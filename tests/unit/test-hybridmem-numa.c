@@ -506,7 +506,7 @@ static void test_init_errors(void)
 
 static void test_init_others(void)
 {
-    g_autofree char *pool = NULL, *none = NULL;
+    g_autofree char *pool = NULL, *none = NULL, *large = NULL;
     HmNuma n = { 0 };
 
     none = hm_numa_init(&n);
@@ -518,6 +518,12 @@ static void test_init_others(void)
     pool = hm_numa_init(&n);
     g_assert_cmpstr(pool, ==, "slow-nodes 1: cannot tell how many huge pages"
                     " of 2048 KiB are free there: No such file or directory");
+
+    boot(SMALL, 8);
+    n = numa_for("0", "1", 2 * SMALL, 1);
+    large = hm_numa_init(&n);
+    g_assert_cmpstr(large, ==, "a page of the guest has 8192 bytes, one of"
+                    " the host 4096: parts of it would move, not all");
 }
 
 /* Who may move what others map is found out, and forgotten when it is gone. */
