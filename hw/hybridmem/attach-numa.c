@@ -157,12 +157,11 @@ static size_t unit_of(size_t page, int fd)
 }
 
 /* What the kernel allocates, and what it moves at once. */
-static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
+static void find_units(Hybridmem *hm, size_t *page, size_t *unit)
 {
     RAMBlock *rb = hm->backend->mr.ram_block;
     unsigned i;
 
-    *mixed = false;
     *page = qemu_ram_pagesize(rb);
     if (!hm->container) {
         *unit = unit_of(*page, qemu_ram_get_fd(rb));
@@ -173,7 +172,6 @@ static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
     for (i = 0; i < hm_container_n_children(hm->container); i++) {
         const HmChild *o = hm_container_child(hm->container, i);
 
-        *mixed |= o->align != *page;
         *unit = MAX(*unit, unit_of(o->align, o->fd));
     }
 }
@@ -189,7 +187,33 @@ static HmNodes child_nodes(const HmChild *o)
     return nodes;
 }
 
-bool hm_numa_can_move(HmContainer *c, bool bound)
+static bool are_ordinary(HmContainer *c)
+{
+    unsigned i;
+
+    for (i = 0; i < hm_container_n_children(c); i++) {
+        if (!is_ordinary(hm_container_child(c, i)->fd)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool are_mixed(HmContainer *c)
+{
+    unsigned i;
+
+    for (i = 1; i < hm_container_n_children(c); i++) {
+        if (hm_container_child(c, i)->align !=
+            hm_container_child(c, 0)->align) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Are there two tiers, bound to different nodes? */
+static bool are_bound_apart(HmContainer *c)
 {
     HmNodes nodes[HM_TIER__MAX] = { };
     unsigned i;
@@ -198,18 +222,22 @@ bool hm_numa_can_move(HmContainer *c, bool bound)
         const HmChild *o = hm_container_child(c, i);
         HmNodes own = child_nodes(o);
 
-        if (!is_ordinary(o->fd)) {
-            return false;
-        }
-        if (bitmap_empty(own.bits, HM_NUMA_NODES) && bound) {
+        if (bitmap_empty(own.bits, HM_NUMA_NODES)) {
             return false;
         }
         bitmap_or(nodes[o->tier].bits, nodes[o->tier].bits, own.bits,
                   HM_NUMA_NODES);
     }
-    return !bound || !bitmap_intersects(nodes[HM_TIER_DRAM].bits,
-                                        nodes[HM_TIER_NVM].bits,
-                                        HM_NUMA_NODES);
+    return !bitmap_empty(nodes[HM_TIER_DRAM].bits, HM_NUMA_NODES) &&
+           !bitmap_empty(nodes[HM_TIER_NVM].bits, HM_NUMA_NODES) &&
+           !bitmap_intersects(nodes[HM_TIER_DRAM].bits,
+                              nodes[HM_TIER_NVM].bits, HM_NUMA_NODES);
+}
+
+bool hm_numa_fits(HmContainer *c)
+{
+    return are_ordinary(c) && are_bound_apart(c) && !are_mixed(c) &&
+           !c->frames;
 }
 
 /* What the options leave open, the children say. */
@@ -299,9 +327,12 @@ static bool check_backend(Hybridmem *hm, Error **errp)
 
     if (!host_memory_backend_mr_inited(b)) {
         why = "it has no memory yet";
-    } else if (hm->container && !hm_numa_can_move(hm->container, false)) {
+    } else if (hm->container && !are_ordinary(hm->container)) {
         why = "its children are not all ordinary memory of the host (memfd,"
               " tmpfs or hugetlbfs); use mover=remap";
+    } else if (hm->container && are_mixed(hm->container)) {
+        why = "its children have pages of different sizes; use mover=remap, or"
+              " hugetlbfs for all or none";
     } else if (hm->container && hm->container->frames) {
         why = "an earlier engine has mapped its blocks anew; use mover=remap";
     } else if (object_dynamic_cast(OBJECT(b), "memory-backend-epc")) {
@@ -494,7 +525,6 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     g_autofree unsigned long *first = NULL;
     uint32_t blocks;
     size_t page, unit;
-    bool mixed;
     int ret;
 
     if (!check_backend(hm, errp)) {
@@ -509,13 +539,7 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     if (!check_options(hm, errp)) {
         return false;
     }
-    find_units(hm, &page, &unit, &mixed);
-    if (mixed) {
-        error_setg(errp, "'%s' cannot move '%s' by mover numa: its children"
-                   " have pages of different sizes; use mover=remap, or"
-                   " hugetlbfs for all or none", hm->id, hm->memdev);
-        return false;
-    }
+    find_units(hm, &page, &unit);
     if (!choose_block_size(hm, unit, errp) || !check_fast_size(hm, errp)) {
         return false;
     }

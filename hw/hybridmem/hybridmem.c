@@ -42,11 +42,28 @@ static void free_core(Hybridmem *hm)
     hm_heat_free(hm->heat);
 }
 
+static bool place_memory(Hybridmem *hm, Error **errp)
+{
+    ERRP_GUARD();
+    bool has_choice = hm->mover_option == HYBRIDMEM_MOVER_AUTO &&
+                      hm->container && hm->mover == &hm_mover_numa_ops;
+
+    if (hm->mover->attach(hm, errp)) {
+        return true;
+    }
+    if (has_choice) {
+        error_prepend(errp, "the children of '%s' are bound to NUMA nodes, so"
+                      " that mover=auto of '%s' takes numa (mover=remap is"
+                      " the other): ", hm->memdev, hm->id);
+    }
+    return false;
+}
+
 static bool engine_start(Hybridmem *hm, Error **errp)
 {
     hm->page_size = qemu_target_page_size();
     hm->pages = hm->backend->size / hm->page_size;
-    if (!hm->mover->attach(hm, errp)) {
+    if (!place_memory(hm, errp)) {
         return false;
     }
     hm->pages_per_block = hm->block_size / hm->page_size;
@@ -82,7 +99,7 @@ static bool choose_mover(Hybridmem *hm, Error **errp)
         return false;
     }
     if (hm->mover_option == HYBRIDMEM_MOVER_AUTO) {
-        hm->mover = hm->container && !hm_numa_can_move(hm->container, true) ?
+        hm->mover = hm->container && !hm_numa_fits(hm->container) ?
                     &hm_mover_remap_ops : &hm_mover_numa_ops;
     } else {
         hm->mover = hm->mover_option == HYBRIDMEM_MOVER_REMAP ?

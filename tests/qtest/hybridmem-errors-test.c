@@ -181,7 +181,8 @@ static const Case cases[] = {
       "'hm0' needs fast-nodes=" },
     { "nodes-of-container", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,fast-nodes=0",
-      "fast-nodes of 'hm0' is not possible with mover remap|leave it out" },
+      "fast-nodes of 'hm0' is not possible with mover remap|leave it out|"
+      "mover=numa" },
 
     /* engines of ordinary backends */
     { "numa/no-nodes", RAM "-object hybridmem,id=hm0,memdev=r",
