@@ -313,11 +313,19 @@ static bool check_options(Hybridmem *hm, Error **errp)
 /* A device for which it matters that memory is where it was put. */
 static int is_persistent_user(Object *obj, void *opaque)
 {
-    if (!object_dynamic_cast(obj, TYPE_NVDIMM) &&
-        !object_dynamic_cast(obj, "virtio-pmem")) {
-        return 0;
+    static const char *const memory[][2] = {
+        { TYPE_NVDIMM, "memdev" },
+        { "virtio-pmem", "memdev" },
+        { "cxl-type3", "persistent-memdev" },
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(memory); i++) {
+        if (object_dynamic_cast(obj, memory[i][0])) {
+            return object_property_get_link(obj, memory[i][1], NULL) == opaque;
+        }
     }
-    return object_property_get_link(obj, "memdev", NULL) == opaque;
+    return 0;
 }
 
 static bool check_backend(Hybridmem *hm, Error **errp)
@@ -327,6 +335,10 @@ static bool check_backend(Hybridmem *hm, Error **errp)
 
     if (!host_memory_backend_mr_inited(b)) {
         why = "it has no memory yet";
+    } else if (!host_memory_backend_is_mapped(b)) {
+        /* It might become that of an NVDIMM. */
+        why = "no device uses it yet, and it is not the machine's; add the"
+              " device first";
     } else if (hm->container && !are_ordinary(hm->container)) {
         why = "its children are not all ordinary memory of the host (memfd,"
               " tmpfs or hugetlbfs); use mover=remap";

@@ -188,6 +188,10 @@ static const Case cases[] = {
     { "numa/no-nodes", RAM "-object hybridmem,id=hm0,memdev=r",
       "'hm0' needs fast-nodes=|memory-backend-ram|slow-nodes=|"
       "memory-backend-container" },
+    { "numa/no-user", RAM "-object memory-backend-ram,id=spare,size=16M "
+      "-object hybridmem,id=hm0,memdev=spare,fast-nodes=0,slow-nodes=127,"
+      "fast-size=4M", "'hm0' cannot manage memdev=spare|no device uses it yet|"
+      "add the device first" },
     { "numa/no-slow-nodes", RAM
       "-object hybridmem,id=hm0,memdev=r,fast-nodes=0", "needs slow-nodes=" },
     { "numa/no-fast-size", RAM "-object hybridmem,id=hm0,memdev=r,"
