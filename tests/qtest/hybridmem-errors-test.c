@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <sys/mount.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include "hybridmem-util.h"
 
 /* A QEMU that has not refused by then runs. */
@@ -399,6 +400,26 @@ static void test_dev_mem(void)
     hmt_remove_dir(dir);
 }
 
+#define TMPFS_MAGIC 0x01021994
+
+/* Its pages are the file system's to place. */
+static void test_numa_disk_file(void)
+{
+    char *dir = hmt_make_dir();
+    g_autofree char *args = g_strdup_printf(
+        BASE "-object memory-backend-file,id=r,size=16M,mem-path=%s/f "
+        "-machine memory-backend=r " NUMA ",fast-size=4M", dir);
+    struct statfs st;
+
+    if (statfs(dir, &st) || st.f_type == TMPFS_MAGIC) {
+        g_test_skip("temporary files are in memory here");
+    } else {
+        refused(args, "'hm0' cannot manage memdev=r|only memory of the host's"
+                " NUMA nodes|daxctl reconfigure-device");
+    }
+    hmt_remove_dir(dir);
+}
+
 /* What is wrong is seen before a huge page is needed: there may be none. */
 static void test_hugetlb(void)
 {
@@ -480,6 +501,7 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/errors/file-too-large", test_file_too_large);
     qtest_add_func("hybridmem/errors/dev-mem", test_dev_mem);
     qtest_add_func("hybridmem/errors/hugetlb", test_hugetlb);
+    qtest_add_func("hybridmem/errors/numa/disk-file", test_numa_disk_file);
     qtest_add_func("hybridmem/errors/vhost-user", test_vhost_user);
     qtest_add_func("hybridmem/errors/vhost-net", test_vhost_net);
     return g_test_run();
