@@ -16,8 +16,8 @@ PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
 # Options for the scripts behind demo, check-soak and the benches.
 ARGS ?=
 
-.PHONY: all build demo check check-bases check-soak bench-core bench-pause \
-        bench-raminate clean help lab prepare programs
+.PHONY: all build demo check check-bases check-soak bench-core bench-movers \
+        bench-pause bench-raminate clean help lab prepare programs
 
 all: build
 
@@ -70,6 +70,10 @@ bench-pause: programs
 bench-raminate: lab
 	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/bench/bench-raminate $(ARGS)
 
+# The movers side by side in the lab.  What is there and up to date stays.
+bench-movers: lab
+	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/bench/bench-movers $(ARGS)
+
 # The images of the emulated server and its guests, and the meter.
 lab: programs
 	@qemu/deps demo lab
@@ -87,6 +91,7 @@ help:
 	@echo "make bench-core      cost of a window per page: heat and policies"
 	@echo "make bench-pause     how long the guest stands still for n swaps"
 	@echo "make bench-raminate  write traffic to NVM that policies leave"
+	@echo "make bench-movers    the movers side by side: traffic, speed, cost at rest"
 	@echo "make lab             images for tests/lab/run: a hybrid-memory server"
 	@echo "make clean           remove what was built (not what was downloaded)"
 	@echo "BASE=10.2 takes another QEMU; ARGS=... goes to the script behind."

@@ -157,12 +157,11 @@ static size_t unit_of(size_t page, int fd)
 }
 
 /* What the kernel allocates, and what it moves at once. */
-static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
+static void find_units(Hybridmem *hm, size_t *page, size_t *unit)
 {
     RAMBlock *rb = hm->backend->mr.ram_block;
     unsigned i;
 
-    *mixed = false;
     *page = qemu_ram_pagesize(rb);
     if (!hm->container) {
         *unit = unit_of(*page, qemu_ram_get_fd(rb));
@@ -173,7 +172,6 @@ static void find_units(Hybridmem *hm, size_t *page, size_t *unit, bool *mixed)
     for (i = 0; i < hm_container_n_children(hm->container); i++) {
         const HmChild *o = hm_container_child(hm->container, i);
 
-        *mixed |= o->align != *page;
         *unit = MAX(*unit, unit_of(o->align, o->fd));
     }
 }
@@ -189,7 +187,33 @@ static HmNodes child_nodes(const HmChild *o)
     return nodes;
 }
 
-bool hm_numa_can_move(HmContainer *c, bool bound)
+static bool are_ordinary(HmContainer *c)
+{
+    unsigned i;
+
+    for (i = 0; i < hm_container_n_children(c); i++) {
+        if (!is_ordinary(hm_container_child(c, i)->fd)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool are_mixed(HmContainer *c)
+{
+    unsigned i;
+
+    for (i = 1; i < hm_container_n_children(c); i++) {
+        if (hm_container_child(c, i)->align !=
+            hm_container_child(c, 0)->align) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Are there two tiers, bound to different nodes? */
+static bool are_bound_apart(HmContainer *c)
 {
     HmNodes nodes[HM_TIER__MAX] = { };
     unsigned i;
@@ -198,18 +222,22 @@ bool hm_numa_can_move(HmContainer *c, bool bound)
         const HmChild *o = hm_container_child(c, i);
         HmNodes own = child_nodes(o);
 
-        if (!is_ordinary(o->fd)) {
-            return false;
-        }
-        if (bitmap_empty(own.bits, HM_NUMA_NODES) && bound) {
+        if (bitmap_empty(own.bits, HM_NUMA_NODES)) {
             return false;
         }
         bitmap_or(nodes[o->tier].bits, nodes[o->tier].bits, own.bits,
                   HM_NUMA_NODES);
     }
-    return !bound || !bitmap_intersects(nodes[HM_TIER_DRAM].bits,
-                                        nodes[HM_TIER_NVM].bits,
-                                        HM_NUMA_NODES);
+    return !bitmap_empty(nodes[HM_TIER_DRAM].bits, HM_NUMA_NODES) &&
+           !bitmap_empty(nodes[HM_TIER_NVM].bits, HM_NUMA_NODES) &&
+           !bitmap_intersects(nodes[HM_TIER_DRAM].bits,
+                              nodes[HM_TIER_NVM].bits, HM_NUMA_NODES);
+}
+
+bool hm_numa_fits(HmContainer *c)
+{
+    return are_ordinary(c) && are_bound_apart(c) && !are_mixed(c) &&
+           !c->frames;
 }
 
 /* What the options leave open, the children say. */
@@ -285,11 +313,19 @@ static bool check_options(Hybridmem *hm, Error **errp)
 /* A device for which it matters that memory is where it was put. */
 static int is_persistent_user(Object *obj, void *opaque)
 {
-    if (!object_dynamic_cast(obj, TYPE_NVDIMM) &&
-        !object_dynamic_cast(obj, "virtio-pmem")) {
-        return 0;
+    static const char *const memory[][2] = {
+        { TYPE_NVDIMM, "memdev" },
+        { "virtio-pmem", "memdev" },
+        { "cxl-type3", "persistent-memdev" },
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(memory); i++) {
+        if (object_dynamic_cast(obj, memory[i][0])) {
+            return object_property_get_link(obj, memory[i][1], NULL) == opaque;
+        }
     }
-    return object_property_get_link(obj, "memdev", NULL) == opaque;
+    return 0;
 }
 
 static bool check_backend(Hybridmem *hm, Error **errp)
@@ -299,9 +335,16 @@ static bool check_backend(Hybridmem *hm, Error **errp)
 
     if (!host_memory_backend_mr_inited(b)) {
         why = "it has no memory yet";
-    } else if (hm->container && !hm_numa_can_move(hm->container, false)) {
+    } else if (!host_memory_backend_is_mapped(b)) {
+        /* It might become that of an NVDIMM. */
+        why = "no device uses it yet, and it is not the machine's; add the"
+              " device first";
+    } else if (hm->container && !are_ordinary(hm->container)) {
         why = "its children are not all ordinary memory of the host (memfd,"
               " tmpfs or hugetlbfs); use mover=remap";
+    } else if (hm->container && are_mixed(hm->container)) {
+        why = "its children have pages of different sizes; use mover=remap, or"
+              " hugetlbfs for all or none";
     } else if (hm->container && hm->container->frames) {
         why = "an earlier engine has mapped its blocks anew; use mover=remap";
     } else if (object_dynamic_cast(OBJECT(b), "memory-backend-epc")) {
@@ -442,7 +485,7 @@ static void make_place(Hybridmem *hm, size_t page, size_t unit)
         .host = memory_region_get_ram_ptr(&hm->backend->mr),
         .pages = hm->pages,
         .page_size = hm->page_size,
-        .host_page_size = MAX(page, hm->page_size),
+        .host_page_size = page,
         .huge_size = MAX(page, thp_size()),     /* or large folios */
         .nodes = { hm->nodes[HM_TIER_DRAM], hm->nodes[HM_TIER_NVM] },
     };
@@ -494,7 +537,6 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     g_autofree unsigned long *first = NULL;
     uint32_t blocks;
     size_t page, unit;
-    bool mixed;
     int ret;
 
     if (!check_backend(hm, errp)) {
@@ -509,13 +551,7 @@ static bool numa_attach(Hybridmem *hm, Error **errp)
     if (!check_options(hm, errp)) {
         return false;
     }
-    find_units(hm, &page, &unit, &mixed);
-    if (mixed) {
-        error_setg(errp, "'%s' cannot move '%s' by mover numa: its children"
-                   " have pages of different sizes; use mover=remap, or"
-                   " hugetlbfs for all or none", hm->id, hm->memdev);
-        return false;
-    }
+    find_units(hm, &page, &unit);
     if (!choose_block_size(hm, unit, errp) || !check_fast_size(hm, errp)) {
         return false;
     }

@@ -160,8 +160,8 @@ static bool takes_options(Hybridmem *hm, Error **errp)
 
     if (option) {
         error_setg(errp, "%s of '%s' is not possible with mover remap: the"
-                   " tiers are the children of '%s'; leave it out", option,
-                   hm->id, hm->memdev);
+                   " tiers are the children of '%s'; leave it out, or give"
+                   " mover=numa", option, hm->id, hm->memdev);
     }
     return !option;
 }

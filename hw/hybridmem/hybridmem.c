@@ -76,6 +76,23 @@ static void close_trace(Hybridmem *hm)
     hm->recorder = NULL;
 }
 
+static bool place_memory(Hybridmem *hm, Error **errp)
+{
+    ERRP_GUARD();
+    bool has_choice = hm->mover_option == HYBRIDMEM_MOVER_AUTO &&
+                      hm->container && hm->mover == &hm_mover_numa_ops;
+
+    if (hm->mover->attach(hm, errp)) {
+        return true;
+    }
+    if (has_choice) {
+        error_prepend(errp, "the children of '%s' are bound to NUMA nodes, so"
+                      " that mover=auto of '%s' takes numa (mover=remap is"
+                      " the other): ", hm->memdev, hm->id);
+    }
+    return false;
+}
+
 static bool engine_start(Hybridmem *hm, Error **errp)
 {
     hm->page_size = qemu_target_page_size();
@@ -83,7 +100,7 @@ static bool engine_start(Hybridmem *hm, Error **errp)
     if (!open_trace(hm, errp)) {
         return false;
     }
-    if (!hm->mover->attach(hm, errp)) {
+    if (!place_memory(hm, errp)) {
         close_trace(hm);
         return false;
     }
@@ -121,7 +138,7 @@ static bool choose_mover(Hybridmem *hm, Error **errp)
         return false;
     }
     if (hm->mover_option == HYBRIDMEM_MOVER_AUTO) {
-        hm->mover = hm->container && !hm_numa_can_move(hm->container, true) ?
+        hm->mover = hm->container && !hm_numa_fits(hm->container) ?
                     &hm_mover_remap_ops : &hm_mover_numa_ops;
     } else {
         hm->mover = hm->mover_option == HYBRIDMEM_MOVER_REMAP ?

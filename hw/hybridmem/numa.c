@@ -15,8 +15,9 @@
  *   others are then off the lists (EBUSY) and end the collection.
  * - Whatever the number of pages, each call waits for all processors.
  *
- * Hence: ask where pages are, name only those that can be taken, one of each
- * piece that may be a folio, and ask again for the truth.
+ * Hence: ask where pages are, name only those that can be taken, and ask
+ * again for those that the kernel did not tell of.  Where folios were met the
+ * last time, name one page of each piece that may be one, before the rest.
  */
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"
@@ -33,6 +34,8 @@ enum {
     POLICY_PREFERRED = 1,
     POLICY_LOCAL = 4,
     POLICY_PREFERRED_MANY = 5,  /* since Linux 5.15 */
+    /* With a policy: a change of the cpuset does not renumber its nodes. */
+    POLICY_STATIC_NODES = 1 << 15,
 };
 
 enum {
@@ -78,6 +81,7 @@ typedef struct HmUnit {
     int at;                     /* node, or a negative errno */
     int status;                 /* what the last move said */
     bool tried;                 /* by the last move */
+    bool told;                  /* ... which said where it is */
     bool open;                  /* is still to move */
     HmNumaResult result;
 } HmUnit;
@@ -103,6 +107,7 @@ typedef struct HmScratch {
     HmUnit unit[CHUNK];
     HmPiece piece[CHUNK];
     unsigned n_units, n_pieces;
+    bool saw_folio;
     /* for the system call */
     void *addr[CHUNK];
     int node[CHUNK];
@@ -230,7 +235,7 @@ static void *unit_addr(const HmNuma *n, const HmUnit *unit)
     return n->host + unit->number * n->host_page_size;
 }
 
-/* Asks where all units are, or only those that are still to move. */
+/* Asks where all units are, or only those that are still to move, it seems. */
 static int look(HmNuma *n, bool only_open)
 {
     HmScratch *s = n->scratch;
@@ -238,7 +243,7 @@ static int look(HmNuma *n, bool only_open)
     long ret;
 
     for (unsigned i = 0; i < s->n_units; i++) {
-        if (s->unit[i].open || !only_open) {
+        if (!only_open || (s->unit[i].open && !s->unit[i].told)) {
             s->addr[count] = unit_addr(n, &s->unit[i]);
             s->status[count] = -ENOENT;
             s->index[count++] = i;
@@ -299,6 +304,18 @@ static void settle_by_place(HmUnit *unit, const HmNodes *nodes)
     }
 }
 
+/* All that has. */
+static void settle_arrived(HmNuma *n, const HmNodes *nodes)
+{
+    HmScratch *s = n->scratch;
+
+    for (unsigned i = 0; i < s->n_units; i++) {
+        if (s->unit[i].open) {
+            settle_by_place(&s->unit[i], nodes);
+        }
+    }
+}
+
 static void settle_piece(HmNuma *n, const HmPiece *piece, HmNumaResult result)
 {
     HmScratch *s = n->scratch;
@@ -338,8 +355,8 @@ static void make_pieces(HmNuma *n)
             piece = &s->piece[s->n_pieces++];
             *piece = (HmPiece) {
                 .first = i,
-                .step = n->huge_size > n->host_page_size ? STEP_FIRST
-                                                         : STEP_REST,
+                .step = n->folios && n->huge_size > n->host_page_size ?
+                        STEP_FIRST : STEP_REST,
                 .stride = 1,
             };
         }
@@ -504,6 +521,10 @@ static long move_to(HmNuma *n, int node)
         HmUnit *unit = &s->unit[s->index[i]];
 
         unit->status = s->status[i];
+        unit->told = unit->status >= 0;
+        if (unit->told) {
+            unit->at = unit->status;
+        }
         /* After an error, a busy one may only have been collected before. */
         unit->tried = ret >= 0 || (unit->status != NO_STATUS &&
                                    unit->status != -EBUSY);
@@ -550,6 +571,12 @@ static void settle_stuck(HmNuma *n, const HmPiece *piece, unsigned i)
     }
 }
 
+/* Has @unit been off the lists because it came along with another one? */
+static bool was_part(const HmUnit *unit)
+{
+    return unit->tried && !unit->open && unit->status == -EBUSY;
+}
+
 /* Looks at what became of the units that were tried; chooses the next step. */
 static void judge(HmNuma *n, HmPiece *piece, const HmNodes *nodes)
 {
@@ -563,9 +590,11 @@ static void judge(HmNuma *n, HmPiece *piece, const HmNodes *nodes)
             settle_by_place(&s->unit[i], nodes);
         }
     }
+    s->saw_folio |= stride > 1 || piece->jammed;
     for (unsigned i = piece->first; i < piece->end; i++) {
         HmUnit *unit = &s->unit[i];
 
+        s->saw_folio |= was_part(unit);
         if (!unit->tried) {
             continue;
         }
@@ -622,6 +651,7 @@ static void round_of_calls(HmNuma *n, HmTier tier)
     ret = look(n, true);
     if (ret < 0) {
         fail(n, "the kernel does not tell where pages are", -ret);
+        settle_arrived(n, nodes);       /* of which it told at once */
         for (unsigned i = 0; i < s->n_pieces; i++) {
             settle_piece(n, &s->piece[i], HM_NUMA_FAILED);
         }
@@ -666,9 +696,11 @@ static void move_units(HmNuma *n, HmTier tier)
     for (unsigned i = 0; i < s->n_pieces; i++) {
         assign(n, &s->piece[i], tier);
     }
+    s->saw_folio = false;
     for (unsigned i = 0; i < ROUNDS_MAX && any_open(s); i++) {
         round_of_calls(n, tier);
     }
+    n->folios = s->saw_folio;
 }
 
 void hm_numa_move(HmNuma *n, const uint64_t *page, size_t n_pages,
@@ -711,7 +743,8 @@ int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first)
     HmNodes one = { { 0 } };
     int best = -1, node, ret;
 
-    ret = n->ops->mbind(addr, len, POLICY_PREFERRED_MANY, nodes, 0);
+    ret = n->ops->mbind(addr, len, POLICY_PREFERRED_MANY | POLICY_STATIC_NODES,
+                        nodes, 0);
     if (ret != -EINVAL) {
         return ret;
     }
@@ -721,7 +754,8 @@ int hm_numa_prefer(HmNuma *n, uint64_t page, uint64_t n_pages, HmTier first)
         }
     }
     set_bit(best, one.bits);
-    return n->ops->mbind(addr, len, POLICY_PREFERRED, &one, 0);
+    return n->ops->mbind(addr, len, POLICY_PREFERRED | POLICY_STATIC_NODES,
+                         &one, 0);
 }
 
 int hm_numa_restore(HmNuma *n, int mode, const HmNodes *nodes)
@@ -859,6 +893,11 @@ char *hm_numa_init(HmNuma *n)
     if (!n->ops) {
         return g_strdup("fast-nodes, slow-nodes: this QEMU was built without"
                         " libnuma");
+    }
+    if (n->host_page_size < n->page_size) {
+        return g_strdup_printf("a page of the guest has %zu bytes, one of the"
+                               " host %zu: parts of it would move, not all",
+                               n->page_size, n->host_page_size);
     }
     g_assert(n->pages && n->page_size &&
              n->host_page_size % n->page_size == 0 &&

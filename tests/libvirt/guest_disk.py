@@ -59,7 +59,7 @@ def grub(config):
         run(loader, "--inhibit-cache", "--library-path",
             ":".join(sorted(libraries)), files["usr/bin/grub-mkimage"],
             "-d", modules, "-O", "i386-pc", "-p", "(hd0)", "-c", text,
-            "-o", core, "biosdisk", "linux")
+            "-o", core, "biosdisk", "linux16")
         return (modules / "boot.img").read_bytes(), core.read_bytes()
 
 
@@ -71,8 +71,8 @@ def disk(params=WORK):
     initrd_at = KERNEL_AT + sectors(kernel)
     target = BUILD / "libvirt-guest.img"
     first, rest = grub(
-        f"linux (hd0){KERNEL_AT}+{sectors(kernel)} {PARAMS} {params}\n"
-        f"initrd (hd0){initrd_at}+{sectors(initrd)}\nboot\n")
+        f"linux16 (hd0){KERNEL_AT}+{sectors(kernel)} {PARAMS} {params}\n"
+        f"initrd16 (hd0){initrd_at}+{sectors(initrd)}\nboot\n")
     if sectors(rest) >= KERNEL_AT:
         raise guest.GuestError("GRUB has grown too large for this disk")
     data = bytearray((initrd_at + sectors(initrd)) * SECTOR)

@@ -28,6 +28,7 @@ PROGRAMS = ("usr/sbin/libvirtd", "usr/sbin/virtlogd", "usr/bin/virsh",
 DATA = ("usr/share/libvirt/cpu_map", "usr/share/libvirt/schemas",
         "etc/libvirt", "etc/apparmor.d", "etc/apparmor",
         "usr/share/apparmor-features")
+KEYMAP = "usr/share/qemu/keymaps/en-us"         # for VNC
 
 # As Debian's libvirt-daemon-system makes them.
 ACCOUNTS = {
@@ -107,7 +108,9 @@ def files():
     found |= {path: text.encode() for path, text in ACCOUNTS.items()}
     found |= {f"root/hybridmem/docs/libvirt/{path}": file
               for path, file in below(DOCS, ".").items()}
-    found["root/steps.sh"] = HERE / "steps.sh"
+    for name in ("steps.sh", "virt-install.xml"):
+        found[f"root/{name}"] = HERE / name
+    found[KEYMAP] = package("qemu-system-data") / KEYMAP
     return found
 
 

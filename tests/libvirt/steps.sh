@@ -13,11 +13,13 @@ mkdir -p $OUT
 # --- The daemons -------------------------------------------------------------
 
 # libvirt_host: what a Debian host has that the lab's server has not: cgroups,
-# AppArmor's profiles, sudo and systemctl; Debian's QEMU, for which ours stands
-# in, and ours in a clone of the repository.
+# AppArmor's profiles, systemctl and udevadm; Debian's QEMU, for which ours
+# stands in, and ours in a clone of the repository.
 libvirt_host() {
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     mount -t securityfs securityfs /sys/kernel/security
+    mkdir /dev/hugepages
+    mount -t hugetlbfs hugetlbfs /dev/hugepages
     chown root:kvm /dev/kvm
     chmod 660 /dev/kvm
     mkdir -p /root/hybridmem/build/10.0/obj /etc/udev/rules.d
@@ -28,7 +30,6 @@ libvirt_host() {
     touch $libvirt_local/usr.sbin.libvirtd \
         $libvirt_local/usr.lib.libvirt.virt-aa-helper \
         $libvirt_local/abstractions/libvirt-qemu
-    libvirt_shim sudo 'exec "$@"'
     libvirt_shim systemctl '. /root/steps.sh; systemctl_is_asked "$@"'
     libvirt_shim udevadm '. /root/steps.sh; udevadm_is_asked "$@"'
     systemctl reload apparmor || die "AppArmor's parser fails"
@@ -97,8 +98,18 @@ wait_until() {
 
 # readme_commands SECTION: the commands of a section of docs/libvirt/README.md.
 readme_commands() {
-    sed -n "/^## $1/,/^## [^$(echo "$1" | cut -c1)]/p" $DOCS/README.md |
-        grep -E '^    (sudo|virsh|EDITOR=|echo) ?' | sed 's/^    //'
+    awk -v "title=## $1" '
+        /^## / { here = $0 == title }
+        /^```/ { shown = $0 == "```sh"; next }
+        here && shown' $DOCS/README.md
+}
+
+# follow_readme SECTION [FIRST [LAST]]: runs them as they stand, from the
+# repository's folder; stops at one that fails.
+follow_readme() {
+    readme_commands "$1" | sed -n "${2:-1},${3:-\$}p" >"$OUT/commands"
+    [ -s "$OUT/commands" ] || { echo "no commands in '$1'"; return 1; }
+    (cd /root/hybridmem && run_quiet sh -e "$OUT/commands")
 }
 
 # --- Domains -----------------------------------------------------------------
@@ -174,22 +185,44 @@ step_capabilities() {
         grep -q "<domain>$1</domain>" "$OUT/out"
 }
 
-# step_define XML: as it stands, in place of an older one; TYPE in the
-# environment replaces kvm.
+# step_define XML: as it stands, in place of an older one.
 step_define() {
     virsh undefine hybrid >/dev/null 2>&1
-    sed "s/type='kvm'/type='${TYPE:-kvm}'/" "$1" >"$OUT/domain.xml"
+    of_type <"$1" >"$OUT/domain.xml"
     run_quiet virsh define --validate "$OUT/domain.xml" &&
         virsh dumpxml hybrid | grep -q "<qemu:arg value='hybridmem,"
 }
 
-# step_define_plain NAME EMULATOR: a domain that knows nothing of us.
+# step_define_plain NAME EMULATOR: a domain that knows nothing of us, as
+# virt-install --graphics none makes it.
 step_define_plain() {
-    sed -e '/^  <qemu:commandline>/,/^  <\/qemu:commandline>/d' \
-        -e "s,^  <name>.*<,<name>$1<,;s,^    <emulator>.*<,<emulator>$2<," \
-        -e "s/type='kvm'/type='${TYPE:-kvm}'/" $DOCS/attach.xml \
-        >"$OUT/domain.xml"
+    sed -e "s,<name>.*<,<name>$1<,;s,<emulator>.*<,<emulator>$2<," \
+        -e "/<channel type='spicevmc'/,/<\/channel>/d" \
+        -e '/<graphics/,/<\/graphics>/d;/<video>/,/<\/video>/d' \
+        -e '/<redirdev/,/<\/redirdev>/d;/<sound/d;/<audio/d' \
+        /root/virt-install.xml | of_type >"$OUT/domain.xml"
     run_quiet virsh define --validate "$OUT/domain.xml"
+}
+
+# of_type: TYPE in the environment replaces kvm.
+of_type() {
+    if [ "${TYPE:-kvm}" = kvm ]; then cat; else
+        sed "s/type='kvm'/type='$TYPE'/;s/<cpu .*\/>/<cpu mode='maximum'\/>/"
+    fi
+}
+
+# step_define_spice: virt-install's own choice has SPICE; use-hybridmem makes
+# of it what our QEMU can run.
+step_define_spice() {
+    sed "s,<emulator>.*<,<emulator>$EMULATOR<,;s,<name>.*<,<name>spice<," \
+        /root/virt-install.xml | of_type >"$OUT/spice.xml"
+    fails_with "USB redirection is not supported by this version of QEMU" \
+        virsh define "$OUT/spice.xml" || return 1
+    sed -i "s,<emulator>.*<,<emulator>/usr/bin/qemu-system-x86_64<," \
+        "$OUT/spice.xml"
+    $DOCS/use-hybridmem "$OUT/spice.xml"
+    grep -q spice'[^<]' "$OUT/spice.xml" && { cat "$OUT/spice.xml"; return 1; }
+    run_quiet virsh define --validate "$OUT/spice.xml"
 }
 
 # step_start DOMAIN: until the guest is at work.
@@ -247,6 +280,14 @@ step_confined() {
             cat "$OUT/out"
             return 1
         }
+}
+
+# confined PROFILE PIDFILE: AppArmor's profile of a process, a regular expression.
+confined() {
+    grep -q "^$1\$" "/proc/$(cat "$2")/attr/current" || {
+        cat "/proc/$(cat "$2")/attr/current"
+        return 1
+    }
 }
 
 # step_object_del DOMAIN ID...: and then there is no engine.

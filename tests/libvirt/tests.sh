@@ -46,6 +46,10 @@ for xml in attach attach-numa attach-hugepages container-devdax container; do
     check "$xml.xml is defined" step_define $DOCS/$xml.xml
 done
 
+check "a SPICE domain, by use-hybridmem" step_define_spice
+check "it starts" run_quiet virsh start spice
+virsh destroy spice >/dev/null
+
 # The container form; its commands are docs/libvirt/README.md's.
 mkdir -p /var/lib/libvirt/hybridmem
 chown libvirt-qemu:kvm /var/lib/libvirt/hybridmem

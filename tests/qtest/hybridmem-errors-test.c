@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <sys/mount.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include "hybridmem-util.h"
 
 /* A QEMU that has not refused by then runs. */
@@ -181,12 +182,17 @@ static const Case cases[] = {
       "'hm0' needs fast-nodes=" },
     { "nodes-of-container", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,fast-nodes=0",
-      "fast-nodes of 'hm0' is not possible with mover remap|leave it out" },
+      "fast-nodes of 'hm0' is not possible with mover remap|leave it out|"
+      "mover=numa" },
 
     /* engines of ordinary backends */
     { "numa/no-nodes", RAM "-object hybridmem,id=hm0,memdev=r",
       "'hm0' needs fast-nodes=|memory-backend-ram|slow-nodes=|"
       "memory-backend-container" },
+    { "numa/no-user", RAM "-object memory-backend-ram,id=spare,size=16M "
+      "-object hybridmem,id=hm0,memdev=spare,fast-nodes=0,slow-nodes=127,"
+      "fast-size=4M", "'hm0' cannot manage memdev=spare|no device uses it yet|"
+      "add the device first" },
     { "numa/no-slow-nodes", RAM
       "-object hybridmem,id=hm0,memdev=r,fast-nodes=0", "needs slow-nodes=" },
     { "numa/no-fast-size", RAM "-object hybridmem,id=hm0,memdev=r,"
@@ -424,6 +430,26 @@ static void test_trace_in_use(void)
     hmt_remove_dir(dir);
 }
 
+#define TMPFS_MAGIC 0x01021994
+
+/* Its pages are the file system's to place. */
+static void test_numa_disk_file(void)
+{
+    char *dir = hmt_make_dir();
+    g_autofree char *args = g_strdup_printf(
+        BASE "-object memory-backend-file,id=r,size=16M,mem-path=%s/f "
+        "-machine memory-backend=r " NUMA ",fast-size=4M", dir);
+    struct statfs st;
+
+    if (statfs(dir, &st) || st.f_type == TMPFS_MAGIC) {
+        g_test_skip("temporary files are in memory here");
+    } else {
+        refused(args, "'hm0' cannot manage memdev=r|only memory of the host's"
+                " NUMA nodes|daxctl reconfigure-device");
+    }
+    hmt_remove_dir(dir);
+}
+
 /* What is wrong is seen before a huge page is needed: there may be none. */
 static void test_hugetlb(void)
 {
@@ -506,6 +532,7 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/errors/dev-mem", test_dev_mem);
     qtest_add_func("hybridmem/errors/hugetlb", test_hugetlb);
     qtest_add_func("hybridmem/errors/trace-in-use", test_trace_in_use);
+    qtest_add_func("hybridmem/errors/numa/disk-file", test_numa_disk_file);
     qtest_add_func("hybridmem/errors/vhost-user", test_vhost_user);
     qtest_add_func("hybridmem/errors/vhost-net", test_vhost_net);
     return g_test_run();

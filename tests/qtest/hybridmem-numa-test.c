@@ -5,6 +5,7 @@
  * QEMU.
  */
 #include "qemu/osdep.h"
+#include <sys/mount.h>
 #include "qemu/bswap.h"
 #include "hybridmem-numa-util.h"
 
@@ -39,9 +40,9 @@ static void assert_engine_policy(QTestState *qts)
 {
     HmnSpread s = hmn_spread_all(qts);
 
-    if (!g_str_has_prefix(s.policy, "prefer:") &&
-        !g_str_has_prefix(s.policy, "prefer (many):")) {
-        g_assert_cmpstr(s.policy, ==, "prefer (many):N");
+    if (!g_str_has_prefix(s.policy, "prefer=static:") &&
+        !g_str_has_prefix(s.policy, "prefer (many)=static:")) {
+        g_assert_cmpstr(s.policy, ==, "prefer (many)=static:N");
     }
 }
 
@@ -697,6 +698,101 @@ static void test_quota_no_memory(void)
     hmn_set_pools(0, 0);
 }
 
+/* --- containers: which mover mover=auto takes -------------------------- */
+
+#define CHILD "-object memory-backend-devmem,parent=r,policy=bind,"
+
+/* 4 MiB of dram below 12 MiB of nvm, each bound to a node; and @engine. */
+static HmTest *start_container(const char *dram, const char *engine)
+{
+    g_autofree char *extra = g_strdup_printf(
+        CHILD "id=d,size=4M,host-nodes=%u,%s "
+        CHILD "id=n,size=12M,offset=4M,host-nodes=%u,mem-path=memfd "
+        "-object hybridmem,id=hm0,memdev=r," ALWAYS "%s", hmn_fast, dram,
+        hmn_slow, engine);
+
+    return hmn_start("memory-backend-container", NULL, extra);
+}
+
+static void assert_mover(QTestState *qts, const char *mover)
+{
+    QDict *info = hmt_query(qts);
+
+    g_assert_cmpstr(qdict_get_str(info, "mover"), ==, mover);
+    qobject_unref(info);
+}
+
+static void add_auto(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'hybridmem', 'id': 'hm0', 'memdev': 'r' } }");
+}
+
+/* The kernel moves it; afterwards each child has its node again. */
+static void test_container(void)
+{
+    HmTest *t = start_container("mem-path=memfd", "");
+
+    assert_mover(t->qts, "numa");
+    hmn_fill(t);
+    hmn_wait_promoted(t);
+    hmn_wait_fast_at_most(t->qts, HMN_FAST);
+    hmn_assert_agree(t->qts);
+    hmn_assert_equal(t);
+    hmn_detach(t->qts);
+    hmt_assert_in(hmn_spread(t->qts, 0, 4 * MiB).policy, "bind:");
+    hmt_assert_in(hmn_spread(t->qts, 4 * MiB, 12 * MiB).policy, "bind:");
+    hmt_assert_error(t->qts, "an earlier engine, with mover numa",
+        "{ 'execute': 'object-add', 'arguments': { 'qom-type': 'hybridmem',"
+        " 'id': 'hm0', 'memdev': 'r', 'mover': 'remap' } }");
+    hmt_assert_error(t->qts, "mover=auto of 'hm0' takes numa (mover=remap is",
+        "{ 'execute': 'object-add', 'arguments': { 'qom-type': 'hybridmem',"
+        " 'id': 'hm0', 'memdev': 'r', 'fast-size': 4095 } }");
+    add_auto(t->qts);
+    assert_mover(t->qts, "numa");
+    hmn_assert_equal(t);
+    hmt_stop(t);
+}
+
+/* What mover numa would refuse goes to remap. */
+static void test_container_of_one_tier(void)
+{
+    HmTest *t = start_container("mem-path=memfd,tier=nvm", "");
+
+    assert_mover(t->qts, "remap");
+    hmt_stop(t);
+}
+
+static void test_container_mapped_anew(void)
+{
+    HmTest *t = start_container("mem-path=memfd", ",mover=remap");
+
+    assert_mover(t->qts, "remap");
+    hmn_detach(t->qts);
+    add_auto(t->qts);
+    assert_mover(t->qts, "remap");
+    hmt_stop(t);
+}
+
+static void test_container_mixed(void)
+{
+    char *dir = hmt_make_dir();
+    g_autofree char *dram = g_strdup_printf("mem-path=%s", dir);
+    HmTest *t;
+
+    if (!hmn_set_pools(2, 0) ||
+        mount("none", dir, "hugetlbfs", 0, "pagesize=2M")) {
+        g_test_skip("no right to have huge pages of 2 MiB");
+    } else {
+        t = start_container(dram, "");
+        assert_mover(t->qts, "remap");
+        hmt_stop(t);
+        umount(dir);
+    }
+    hmn_set_pools(0, 0);
+    hmt_remove_dir(dir);
+}
+
 /* --- several engines --------------------------------------------------- */
 
 static uint64_t dram_resident(QTestState *qts, const char *id)
@@ -788,6 +884,12 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/numa/quota/overtaken", test_quota_overtaken);
     qtest_add_func("hybridmem/numa/quota/errors", test_quota_errors);
     qtest_add_func("hybridmem/numa/quota/no-memory", test_quota_no_memory);
+    qtest_add_func("hybridmem/numa/container/bound", test_container);
+    qtest_add_func("hybridmem/numa/container/one-tier",
+                   test_container_of_one_tier);
+    qtest_add_func("hybridmem/numa/container/mapped-anew",
+                   test_container_mapped_anew);
+    qtest_add_func("hybridmem/numa/container/mixed", test_container_mixed);
     qtest_add_func("hybridmem/numa/two-guest-nodes", test_two_guest_nodes);
     return g_test_run();
 }

@@ -129,7 +129,7 @@ void hmn_fill(HmTest *t)
     close(fd);
 }
 
-void hmn_assert_equal_in(HmTest *t, QTestState *qts)
+static void compare(HmTest *t, QTestState *qts, uint64_t from)
 {
     g_autofree char *path = g_build_filename(t->dir, "memory", NULL);
     g_autofree char *seen = NULL;
@@ -142,7 +142,7 @@ void hmn_assert_equal_in(HmTest *t, QTestState *qts)
     g_assert_true(g_file_get_contents(path, &seen, &len, NULL));
     unlink(path);
     g_assert_cmpuint(len, ==, HMT_RAM);
-    for (uint64_t i = 0; i < HMT_RAM; i += HMT_PAGE) {
+    for (uint64_t i = from; i < HMT_RAM; i += HMT_PAGE) {
         if ((i < HMT_HOLE || i >= HMT_HOLE_END) &&
             memcmp(seen + i, t->model + i, HMT_PAGE)) {
             /* hmn_fill() and hmt_write_page() number pages from 1 on. */
@@ -157,7 +157,17 @@ void hmn_assert_equal_in(HmTest *t, QTestState *qts)
 
 void hmn_assert_equal(HmTest *t)
 {
-    hmn_assert_equal_in(t, t->qts);
+    compare(t, t->qts, 0);
+}
+
+void hmn_assert_equal_in(HmTest *t, QTestState *qts)
+{
+    compare(t, qts, 0);
+}
+
+void hmn_assert_equal_above(HmTest *t, uint64_t addr)
+{
+    compare(t, t->qts, addr);
 }
 
 /* --- from outside ------------------------------------------------------ */
@@ -201,6 +211,19 @@ unsigned hmn_count(QTestState *qts, uint64_t addr, unsigned n, uint64_t step,
     ask_kernel(qts, addr, n, step, status);
     for (unsigned i = 0; i < n; i++) {
         found += status[i] == node;
+    }
+    return found;
+}
+
+unsigned hmn_absent(QTestState *qts, uint64_t addr, unsigned n,
+                    uint64_t step)
+{
+    g_autofree int *status = g_new(int, n);
+    unsigned found = 0;
+
+    ask_kernel(qts, addr, n, step, status);
+    for (unsigned i = 0; i < n; i++) {
+        found += status[i] < 0;
     }
     return found;
 }

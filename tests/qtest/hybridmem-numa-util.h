@@ -44,8 +44,9 @@ void hmn_detach(QTestState *qts);
  */
 void hmn_fill(HmTest *t);
 void hmn_assert_equal(HmTest *t);
-/* In another guest's memory. */
+/* In another guest's memory; from @addr on. */
 void hmn_assert_equal_in(HmTest *t, QTestState *qts);
+void hmn_assert_equal_above(HmTest *t, uint64_t addr);
 
 /* --- from outside ------------------------------------------------------ */
 
@@ -61,6 +62,10 @@ int hmn_node(QTestState *qts, uint64_t addr);
  */
 unsigned hmn_count(QTestState *qts, uint64_t addr, unsigned n, uint64_t step,
                    int node);
+
+/* How many of them are not in QEMU's page table. */
+unsigned hmn_absent(QTestState *qts, uint64_t addr, unsigned n,
+                    uint64_t step);
 
 typedef struct HmnSpread {
     uint64_t fast, slow, other;         /* bytes */

@@ -242,10 +242,14 @@ uint64_t hmt_counter(QTestState *qts, const char *path)
 
 uint64_t hmt_wait_counter(QTestState *qts, const char *path, uint64_t min)
 {
-    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
-    uint64_t value;
+    uint64_t value, before = 0;
+    gint64 end = 0;
 
     while ((value = hmt_counter(qts, path)) < min) {
+        if (value > before || !end) {
+            end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
+            before = value;
+        }
         if (g_get_monotonic_time() > end) {
             g_printerr("%s is %" PRIu64 " and does not reach %" PRIu64 "\n",
                        path, value, min);

@@ -81,6 +81,7 @@ uint64_t hmt_in_file(HmTest *t, uint64_t home);
 QDict *hmt_query(QTestState *qts);
 /* A counter by its path, such as "skipped.pinned". */
 uint64_t hmt_counter(QTestState *qts, const char *path);
+/* For as long as it grows; fails when it has stood still for HMT_SECONDS. */
 uint64_t hmt_wait_counter(QTestState *qts, const char *path, uint64_t min);
 /* Waits until the state is @state; "inhibited:migration" checks by whom. */
 void hmt_wait_state(QTestState *qts, const char *state);

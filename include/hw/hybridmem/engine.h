@@ -276,10 +276,10 @@ extern const HmMoverOps hm_mover_remap_ops;
 extern const HmMoverOps hm_mover_numa_ops;
 
 /*
- * Can the kernel move the children of @c?  With @bound: and are its tiers
- * bound to different NUMA nodes, so that it should?
+ * Is @c for the kernel to move: ordinary memory, of one page size, two tiers
+ * bound to different NUMA nodes, and not mapped anew by an earlier engine?
  */
-bool hm_numa_can_move(HmContainer *c, bool bound);
+bool hm_numa_fits(HmContainer *c);
 
 /* Carries out hm->batch with the guest held. */
 void hm_remap_relocate(Hybridmem *hm);

@@ -75,6 +75,7 @@ typedef struct HmNuma {
     size_t huge_size;           /* what may move at once (THP), or the same */
     HmNodes nodes[HM_TIER__MAX];
     bool all;                   /* may move pages that others map, too */
+    bool folios;                /* the last time, pages moved with others */
     uint64_t calls;             /* of move_pages with nodes */
     const char *error;          /* what failed last; static */
     int error_errno;            /* or 0 */

@@ -36,7 +36,7 @@ ALWAYS = ("kvm_amd",)
 NVDIMM = ("nfit", "libnvdimm", "nd_btt", "nd_pmem", "device_dax", "dax_pmem")
 DISK = ("virtio_pci", "virtio_blk")
 OTHER = ("kmem", "crc32c_generic", "ext4", "xfs", "loop", "virtio_pci",
-         "virtio_blk")
+         "virtio_blk", "tun", "vhost_net")
 
 LIBRARIES = "lib/x86_64-linux-gnu"
 LOADER = "lib64/ld-linux-x86-64.so.2"

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The goals of the project that these figures are held against."""
+
+from cells.goals import Goal
+
+from .figures import CPUS, more_moves, row_of
+
+FASTER = 5                  # times the moves at equal slowdown
+AT_REST = 0.02              # of the guest's instructions
+DEFAULT_WINDOW = 250        # ms, of an interval of 1000
+
+
+def no_stop(table, form):
+    """No vCPU was held, or called out of KVM by a signal."""
+    text = f"traffic, {form}: no stop of a vCPU"
+    row = row_of(table["traffic"], form=form)
+    if not row:
+        return Goal(text, None, "not run")
+    return Goal(text, not (row["batches"] or row["stall-us"] or
+                           row["signals"]),
+                f"{row['moves']:,} moves, {row['batches']} batches with a "
+                f"stop, {row['signals']} vCPUs kicked by a signal")
+
+
+def faster(table, form, cpus):
+    """At equal slowdown of the guest."""
+    text = f"{CPUS[cpus]}, {form}: at least {FASTER} times what remap moves " \
+        "at equal slowdown of the guest"
+    times = more_moves(table, form, cpus)
+    if times is None:
+        return Goal(text, None, "not run")
+    return Goal(text, times >= FASTER, f"{times:.1f} times")
+
+
+def at_rest(table, form):
+    """With the default window."""
+    text = f"at rest, {form}, window {DEFAULT_WINDOW} of 1000 ms: at most " \
+        f"{AT_REST:.0%} of the guest's instructions"
+    row = row_of(table["rest"], form=form, window=DEFAULT_WINDOW, cold=0)
+    if not row:
+        return Goal(text, None, "not run")
+    return Goal(text, row["cost"] <= AT_REST, f"{row['cost']:.2%}")
+
+
+def all_of(table):
+    """All of them."""
+    return [*(no_stop(table, f)
+              for f in ("numa-container", "numa", "numa-thp")),
+            *(faster(table, f, cpus) for cpus in CPUS
+              for f in ("numa-container", "numa")),
+            *(at_rest(table, f) for f in ("numa", "numa-thp"))]
