@@ -211,9 +211,9 @@ static void test_parts(void)
     sim_init(&s, 64 * 10, 64);
     run(&s, 100, three_pages);
     for (uint32_t b = 0; b < s.blocks; b++) {
-        g_assert_cmpfloat(fabs(hm_access_rate(s.a, b) - 3 / 64.0), <, 1e-4);
+        g_assert_cmpfloat(fabs(hm_access_rate(s.a, b) - 3 / 64.0), <, 0.0001);
         g_assert_cmpfloat(fabs(hm_access_expected(s.a, b).part - 3 / 64.0),
-                          <, 1e-3);
+                          <, 0.001);
     }
     sim_end(&s);
 }
@@ -234,7 +234,7 @@ static void test_weight(void)
         }
         g_assert_cmpfloat(hm_access_rate(s.a, 3), ==, 0);
         run(&s, 1, all_of_it);
-        g_assert_cmpfloat(fabs(hm_access_rate(s.a, 3) - want), <, 2e-5);
+        g_assert_cmpfloat(fabs(hm_access_rate(s.a, 3) - want), <, 0.00002);
         sim_end(&s);
     }
 }
@@ -602,7 +602,7 @@ static unsigned bucket_of(const Sim *s, uint32_t block)
 {
     double rate = hm_access_rate(s->a, block) * 65535;
 
-    return rate < 0.5 ? 0 : 1 + floor(log2(rate) * 8 + 1e-9);
+    return rate < 0.5 ? 0 : 1 + floor(log2(rate) * 8 + 0.000000001);
 }
 
 static void gather(Evidence *e, Sim *s, Guest *guest)
@@ -666,7 +666,7 @@ static void test_isotonic(void)
                 at--;
             }
             g_assert_cmpfloat(fabs(hm_access_expected(s.a, b).part -
-                                   isotonic(&e, at)), <, 1e-5);
+                                   isotonic(&e, at)), <, 0.00001);
         }
     }
     sim_end(&s);
@@ -709,7 +709,7 @@ static void test_threshold(void)
 
     sim_init(&s, 1000, 1);
     run(&s, 40, by_number);
-    accessed = hotter(&s, 1e-9);
+    accessed = hotter(&s, 0.000000001);
     for (uint32_t n = 0; n < 1100; n++) {
         double from = hm_access_threshold(s.a, n);
 
@@ -776,7 +776,7 @@ static void test_wrap(void)
         }
         for (uint32_t b = 0; b < s.blocks; b++) {
             g_assert_cmpuint(s.b[b].looks, >, 0);
-            g_assert_cmpfloat(fabs(hm_access_rate(s.a, b) - b % 2), <, 1e-2);
+            g_assert_cmpfloat(fabs(hm_access_rate(s.a, b) - b % 2), <, 0.01);
         }
         sim_end(&s);
     }
