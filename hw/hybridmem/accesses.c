@@ -157,10 +157,10 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     w->watched = as->block;
     w->weight = as->weight;
     if (!hm_access_sampler_start(as->sampler, w->watched, w->n_watched,
-                                 &why)) {
-        cannot(hm, why);
+                                 !hm->mover->holds_guest, &why)) {
         w->n_watched = 0;
     }
+    cannot(hm, why);
 }
 
 void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
@@ -171,12 +171,14 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
     as->window_at_ns = now_ns;
     bitmap_zero(as->seen, hm->pages);
     hm_access_sampler_read(as->sampler, w->watched, w->n_watched,
-                           !hm->mover->holds_guest, as->seen);
+                           hm->log_is_on, as->seen);
 }
 
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
-    cannot(hm, NULL);
+    if (w->n_watched == 0) {
+        return;
+    }
     account(hm, w);
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);
