@@ -10,6 +10,7 @@ ASAN := $(DIR)/obj-sanitize
 
 PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
             storage-daemon/qemu-storage-daemon \
+            hw/hybridmem/hybridmem-replay \
             contrib/plugins/libhybridmem-meter.so
 
 # Options for the scripts behind demo, check-soak and the benches.

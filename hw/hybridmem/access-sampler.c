@@ -106,7 +106,7 @@ static bool drop(HmAccessSampler *s, uint64_t page, uint64_t n)
                     MADV_DONTNEED);
 }
 
-/* --- page by page ------------------------------------------------------ */
+/* --- page by page -------------------------------------------------------- */
 
 static int open_userfaultfd(void)
 {
@@ -175,7 +175,7 @@ uint64_t hm_access_sampler_granule(const HmAccessSampler *s)
     return fine ? s->page_size : MAX(s->page_size, FAULT_AROUND);
 }
 
-/* --- windows ------------------------------------------------------------ */
+/* --- windows ------------------------------------------------------------- */
 
 /* A run of watched blocks, in pages. */
 typedef struct Run {
@@ -301,7 +301,7 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
     }
 }
 
-/* --- life --------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,

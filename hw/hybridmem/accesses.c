@@ -15,6 +15,7 @@
 struct HmAccesses {
     HmAccessSampler *sampler;   /* NULL: @why */
     const char *why;            /* a static string; guarded by hm->lock */
+    bool refused;               /* this window was, by the kernel */
     HmAccess *rates;
     uint32_t *block;            /* of the window */
     uint8_t *weight;
@@ -110,8 +111,8 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
     return hm_access_pick(as->rates, as->block, as->weight, most, faults);
 }
 
-/* Adds up what the window has seen. */
-static void account(Hybridmem *hm, const HmWindow *w)
+/* Adds up what the window has seen; returns the pages in nvm. */
+static uint64_t account(Hybridmem *hm, const HmWindow *w)
 {
     uint64_t seen[HM_TIER__MAX] = { };
 
@@ -134,6 +135,7 @@ static void account(Hybridmem *hm, const HmWindow *w)
     qemu_mutex_unlock(&hm->lock);
     trace_hybridmem_accesses(hm->id, w->n_watched, seen[HM_TIER_DRAM],
                              seen[HM_TIER_NVM]);
+    return seen[HM_TIER_NVM];
 }
 
 static void cannot(Hybridmem *hm, const char *why)
@@ -156,8 +158,10 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     };
     w->watched = as->block;
     w->weight = as->weight;
-    if (!hm_access_sampler_start(as->sampler, w->watched, w->n_watched,
-                                 !hm->mover->holds_guest, &why)) {
+    as->refused = !hm_access_sampler_start(as->sampler, w->watched,
+                                           w->n_watched,
+                                           !hm->mover->holds_guest, &why);
+    if (as->refused) {
         w->n_watched = 0;
     }
     cannot(hm, why);
@@ -176,10 +180,10 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
-    if (w->n_watched == 0) {
+    if (hm->accesses->refused) {
         return;
     }
-    account(hm, w);
+    hm_recorder_window(hm->recorder, w, account(hm, w));
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);
 }

@@ -48,6 +48,7 @@ void hm_account_block(Hybridmem *hm, uint32_t block, HmTier from, HmTier to,
 {
     HmStats *s = &hm->stats;
     uint64_t bytes = pages * hm->page_size;
+    const HmTraceMove move = { block, from, to, whole, pages };
 
     s->blocks_moved += whole;
     s->moved_pages += pages;
@@ -62,6 +63,7 @@ void hm_account_block(Hybridmem *hm, uint32_t block, HmTier from, HmTier to,
         }
     }
     g_array_append_val(hm->just_moved, block);
+    hm_recorder_moved(hm->recorder, &move);
 }
 
 void hm_account_error(Hybridmem *hm, uint32_t block, const char *what,

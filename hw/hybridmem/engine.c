@@ -23,6 +23,9 @@
 #define BATCH_MAX 16384
 /* Budgets allow bursts of this part of a second's worth, or an interval's. */
 #define BURST 0.1
+/* That of writes to nvm is given by the day; it allows an hour's at once. */
+#define DAY (24 * 3600.0)
+#define HOUR 3600.0
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
 /* How long a policy that never rests waits when nothing could be moved. */
@@ -276,6 +279,23 @@ static void refill(Hybridmem *hm, const HybridmemParameters *p)
                                burst * p->max_bandwidth);
     hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
                            burst * stall_rate);
+    hm->wear_tokens = MIN(hm->wear_tokens +
+                          seconds / DAY * p->max_nvm_writes,
+                          HOUR / DAY * p->max_nvm_writes);
+}
+
+/* Commands have no budget, but what they write is taken from it. */
+static void spend_wear(Hybridmem *hm, const HybridmemParameters *p)
+{
+    uint64_t written;
+
+    qemu_mutex_lock(&hm->lock);
+    written = hm->stats.nvm_written_bytes;
+    qemu_mutex_unlock(&hm->lock);
+    if (p->max_nvm_writes) {
+        hm->wear_tokens -= written - hm->wear_spent;
+    }
+    hm->wear_spent = written;
 }
 
 /* Without a limit no debt is made, that a limit set later would call in. */
@@ -288,12 +308,14 @@ static void spend(Hybridmem *hm, const HybridmemParameters *p,
     if (p->max_stall) {
         hm->stall_tokens -= b->stall_ns;
     }
+    spend_wear(hm, p);
 }
 
 static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
 {
     return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
-           (!p->max_stall || hm->stall_tokens > 0);
+           (!p->max_stall || hm->stall_tokens > 0) &&
+           (!p->max_nvm_writes || hm->wear_tokens > 0);
 }
 
 static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
@@ -302,6 +324,11 @@ static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
     n = MIN(n, BATCH_MAX);
     if (p->max_bandwidth) {
         size_t fits = hm->bandwidth_tokens / (2.0 * hm->block_size);
+
+        n = MIN(n, MAX(fits, 1));
+    }
+    if (p->max_nvm_writes) {
+        size_t fits = hm->wear_tokens / hm->block_size;
 
         n = MIN(n, MAX(fits, 1));
     }
@@ -354,6 +381,20 @@ static bool afford(Hybridmem *hm, const HybridmemParameters *p,
     return true;
 }
 
+static void write_trace(Hybridmem *hm)
+{
+    HmRecording state;
+
+    if (!hm->recorder) {
+        return;
+    }
+    hm_recorder_flush(hm->recorder);
+    state = hm_recorder_state(hm->recorder);
+    qemu_mutex_lock(&hm->lock);
+    hm->recording = state;
+    qemu_mutex_unlock(&hm->lock);
+}
+
 /*
  * Carries out @moves, as far as the budget allows before @until_ns; a
  * command has none.  Adds up what became of them in @results.  A command
@@ -401,6 +442,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             }
             results[b.each[k]]++;
         }
+        write_trace(hm);
         i += b.taken;
     }
 }
@@ -456,6 +498,7 @@ static void change_quota(Hybridmem *hm, uint64_t fast_size)
 
     hm_policy_free(hm->policy);
     hm->mover->set_quota(hm, fast_size);
+    hm_recorder_frames(hm->recorder, hm->frames);
     hm->policy = new_policy(hm, &p);
 }
 
@@ -594,6 +637,8 @@ static void digest(Hybridmem *hm)
     hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, &window);
+    hm_recorder_window(hm->recorder, &window,
+                       hm->stats.window_dirty[HM_TIER_NVM]);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
         g_hash_table_foreach_remove(hm->demoted, is_long_ago, hm);
     }
@@ -694,6 +739,7 @@ static void one_interval(Hybridmem *hm)
         hm->log_is_on = false;
         return;
     }
+    write_trace(hm);
     hm->log_is_on = whole;
     if (!watch_accesses(hm, &p)) {
         return;
@@ -733,6 +779,7 @@ static void *engine_thread(void *opaque)
     Hybridmem *hm = opaque;
 
     hm->budget_at_ns = hm->observed_at_ns = now_ns();
+    write_trace(hm);
     while (!quitting(hm)) {
         apply_params(hm);
         if (!call_main(hm, main_check)) {

@@ -115,6 +115,19 @@ static void print_estimates(Monitor *mon, const HybridmemEstimates *e)
     print_estimate(mon, "worn out in", e->years_until_worn, " years");
 }
 
+static void print_recording(Monitor *mon, const HybridmemRecording *r)
+{
+    g_autofree char *bytes = size_to_str(r->bytes);
+
+    monitor_printf(mon, "  trace: %s in %s, windows: %" PRIu64, bytes,
+                   r->path, r->windows);
+    if (!r->recording) {
+        monitor_printf(mon, "; ended by an error, windows lost: %" PRIu64,
+                       r->windows_lost);
+    }
+    monitor_printf(mon, "\n");
+}
+
 static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
 {
     HybridmemInfoList *list = qmp_query_hybridmem(&error_abort), *i;
@@ -142,6 +155,9 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
         }
         if (info->estimates) {
             print_estimates(mon, info->estimates);
+        }
+        if (info->trace) {
+            print_recording(mon, info->trace);
         }
         if (info->last_error) {
             monitor_printf(mon, "  last error: %s\n", info->last_error);

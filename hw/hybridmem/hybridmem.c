@@ -44,15 +44,52 @@ static void free_core(Hybridmem *hm)
     hm_heat_free(hm->heat);
 }
 
+static bool open_trace(Hybridmem *hm, Error **errp)
+{
+    if (!hm->trace) {
+        return true;
+    }
+    hm->recorder = hm_recorder_open(hm->trace, hm->id, errp);
+    return hm->recorder != NULL;
+}
+
+static void begin_trace(Hybridmem *hm)
+{
+    HmTraceInfo info = {
+        .pages = hm->pages,
+        .page_size = hm->page_size,
+        .pages_per_block = hm->pages_per_block,
+        .half_life_ms = hm->params.half_life,
+    };
+
+    if (hm->recorder) {
+        g_strlcpy(info.policy, HybridmemPolicy_str(hm->params.policy),
+                  sizeof(info.policy));
+        hm_recorder_start(hm->recorder, &info, hm->frames);
+        hm->recording = hm_recorder_state(hm->recorder);
+    }
+}
+
+static void close_trace(Hybridmem *hm)
+{
+    hm_recorder_close(hm->recorder);
+    hm->recorder = NULL;
+}
+
 static bool engine_start(Hybridmem *hm, Error **errp)
 {
     hm->page_size = qemu_target_page_size();
     hm->pages = hm->backend->size / hm->page_size;
+    if (!open_trace(hm, errp)) {
+        return false;
+    }
     if (!hm->mover->attach(hm, errp)) {
+        close_trace(hm);
         return false;
     }
     hm->pages_per_block = hm->block_size / hm->page_size;
     make_core(hm);
+    begin_trace(hm);
     hm->may_nest = hm->mover->holds_guest && hm_guest_may_nest_unseen();
     hm->started = true;
     hm_engine_start_thread(hm);
@@ -311,6 +348,21 @@ static void set_memdev(Object *obj, const char *value, Error **errp)
     }
 }
 
+static char *get_trace(Object *obj, Error **errp)
+{
+    return g_strdup(HYBRIDMEM(obj)->trace);
+}
+
+static void set_trace(Object *obj, const char *value, Error **errp)
+{
+    Hybridmem *hm = HYBRIDMEM(obj);
+
+    if (!is_complete(obj, "trace", errp)) {
+        g_free(hm->trace);
+        hm->trace = g_strdup(value);
+    }
+}
+
 static void get_block_size(Object *obj, Visitor *v, const char *name,
                            void *opaque, Error **errp)
 {
@@ -454,6 +506,7 @@ static void hybridmem_unparent(Object *obj)
     if (hm->started) {
         hm_engine_stop_thread(hm);
         hm->started = false;
+        close_trace(hm);
         free_core(hm);
         hm->mover->detach(hm);
     }
@@ -476,6 +529,7 @@ static void hybridmem_finalize(Object *obj)
     qemu_mutex_destroy(&hm->lock);
     g_free(hm->last_error);
     g_free(hm->memdev);
+    g_free(hm->trace);
     g_free(hm->id);
 }
 
@@ -515,6 +569,9 @@ static void hybridmem_class_init(ObjectClass *oc, HmClassData *data)
                               set_block_size, NULL, NULL);
     object_class_property_set_description(oc, "block-size",
         "Bytes that move at once");
+    object_class_property_add_str(oc, "trace", get_trace, set_trace);
+    object_class_property_set_description(oc, "trace",
+        "File to write a trace to, for hybridmem-replay");
     hm_params_class_init(oc);
 }
 

@@ -60,6 +60,8 @@ static const Param params[] = {
           "Percent of its own page writes that a move must save"),
     PARAM("max-bandwidth", PARAM_SIZE, max_bandwidth, 0, 0,
           "Bytes per second that moves may copy; 0: no limit"),
+    PARAM("max-nvm-writes", PARAM_SIZE, max_nvm_writes, 0, 0,
+          "Bytes per day that moves may write to NVM; 0: no limit"),
     PARAM("max-stall", PARAM_UINT32, max_stall, 0, 1000000,
           "Microseconds per second that moves may hold the guest;"
           " 0: no limit"),

@@ -15,7 +15,7 @@
  * learned from earlier moves (lifetime.h).  A move is wanted if
  *
  *     promise * pages_per_block * lifetime
- *         >= max(min_gain * pages_per_block * copies, 1.3)
+ *         >= max(min_gain * pages_per_block * copies, 1)
  *            * (read_cost + write_cost)
  *
  * for it reads P's pages in nvm, and writes those of D there, and of a third
@@ -42,8 +42,8 @@
 #define LOOK_MIN 4096
 #define CHANCE 3
 
-/* Pages' worth that a move must save at least. */
-#define PROOF 1.3
+/* Pages worth that a move must save at least: one read, and one written. */
+#define PROOF 1.0
 
 /* Steps of a promise of 1 in the keys of lists. */
 #define KEY_ONE (1u << 24)

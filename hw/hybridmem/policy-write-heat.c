@@ -268,7 +268,8 @@ static void find_victims(HmWriteHeat *w, size_t want, double limit)
             HmExpected e = hm_forecast(w->forecast, block[i], rank[i]);
 
             if (e.part < limit && !hm_leave_rests(w->leave, block[i])) {
-                hm_ranked_add(&w->victim, worst_first(e.part, rank[i], block[i]));
+                hm_ranked_add(&w->victim,
+                              worst_first(e.part, rank[i], block[i]));
                 cold += rank[i] == 0;
             }
         }

@@ -181,16 +181,35 @@ static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s,
     return list;
 }
 
+static HybridmemRecording *recording(const Hybridmem *hm,
+                                     const HmRecording *now)
+{
+    HybridmemRecording *r;
+
+    if (!hm->recorder) {
+        return NULL;
+    }
+    r = g_new0(HybridmemRecording, 1);
+    r->path = g_strdup(hm->trace);
+    r->recording = now->going_on;
+    r->windows = now->windows;
+    r->windows_lost = now->windows_lost;
+    r->bytes = now->bytes;
+    return r;
+}
+
 HybridmemInfo *hm_stats_info(Hybridmem *hm)
 {
     HybridmemInfo *info = g_new0(HybridmemInfo, 1);
     uint32_t inhibitors = hm_engine_inhibitors(hm);
     uint64_t size[HM_TIER__MAX], resident[HM_TIER__MAX];
+    HmRecording now;
     HmStats s;
 
     info->parameters = g_new(HybridmemParameters, 1);
     qemu_mutex_lock(&hm->lock);
     s = hm->stats;
+    now = hm->recording;
     *info->parameters = hm->params;
     info->parameters->model = g_strdup(hm->params.model);
     info->mappings = hm->mappings;
@@ -215,6 +234,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->tiers = tiers(hm, &s, size, resident);
     info->accesses = hm_accesses_info(hm);
     info->counters = counters(hm, &s);
+    info->trace = recording(hm, &now);
     info->estimates = hm_estimates(info->parameters->model, &s,
                                    info->counters->nvm_written_bytes,
                                    size[HM_TIER_NVM]);

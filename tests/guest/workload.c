@@ -1,5 +1,6 @@
 /*
- * The guest of `make demo`: a scattered hot set that moves half way.
+ * The guest of `make demo`: a scattered hot set that moves half way.  Some of
+ * it is written, some (hm.reads=N pages) is only read, and verified.
  *
  * The work is fixed (rounds x hot pages x words) and paced, so that it takes
  * the same wall time on fast and slow machines.  "busy" is the time spent on
@@ -16,8 +17,9 @@
 typedef struct Work {
     uint64_t *words;
     uint32_t *last;         /* by page: the round that wrote it last */
-    uint32_t *hot;          /* the pages of the hot set */
-    uint32_t nr_pages, nr_hot;
+    uint32_t *hot;          /* the pages of the hot set: written, then read */
+    uint32_t nr_pages, nr_hot, nr_reads;
+    uint32_t bad;           /* reads that found something else */
     uint64_t seed;
 } Work;
 
@@ -59,7 +61,7 @@ static void choose_hot(Work *w, int half)
     uint64_t state = w->seed + half * 0x1000003;
     uint32_t n = 0;
 
-    while (n < w->nr_hot) {
+    while (n < w->nr_hot + w->nr_reads) {
         uint32_t page = guest_mix(state++) % w->nr_pages;
 
         if (!taken[page]) {
@@ -84,7 +86,7 @@ static void tell_hot(const Work *w)
     char line[480];
     int len = 0;
 
-    for (uint32_t i = 0; i < w->nr_hot; i++) {
+    for (uint32_t i = 0; i < w->nr_hot + w->nr_reads; i++) {
         uint64_t page = (uintptr_t)w->words / GUEST_PAGE + w->hot[i];
         uint64_t entry;
 
@@ -94,8 +96,9 @@ static void tell_hot(const Work *w)
         }
         entry &= (1ull << 55) - 1;
         len += sprintf(line + len, " %" PRIu64, entry);
-        if (len > (int)sizeof(line) - 24 || i == w->nr_hot - 1) {
-            guest_say("hot%s", line);
+        if (len > (int)sizeof(line) - 24 || i == w->nr_hot - 1 ||
+            i == w->nr_hot + w->nr_reads - 1) {
+            guest_say("%s%s", i < w->nr_hot ? "hot" : "read", line);
             len = 0;
         }
     }
@@ -109,8 +112,11 @@ static void run_round(Work *w, uint32_t round, Tally *sum)
     for (uint32_t i = 0; i < w->nr_hot; i++) {
         visit(w, w->hot[i], round);
     }
+    for (uint32_t i = w->nr_hot; i < w->nr_hot + w->nr_reads; i++) {
+        w->bad += !page_is_right(w, w->hot[i]);
+    }
     sum->busy_us += guest_now_us() - start;
-    sum->ops += w->nr_hot;
+    sum->ops += w->nr_hot + w->nr_reads;
 }
 
 static Tally run_half(Work *w, int half, uint32_t rounds, uint64_t period_us)
@@ -145,7 +151,7 @@ static void say_result(int half, Tally sum)
 
 static void verify(const Work *w)
 {
-    uint32_t bad = 0, first = 0;
+    uint32_t bad = w->bad, first = 0;
 
     for (uint32_t page = 0; page < w->nr_pages; page++) {
         if (!page_is_right(w, page) && !bad++) {
@@ -175,8 +181,9 @@ int main(void)
     w.nr_pages = guest_param("buffer_mb", 256) * MiB / GUEST_PAGE;
     w.words = guest_buffer((size_t)w.nr_pages * GUEST_PAGE);
     w.last = calloc(w.nr_pages, sizeof(*w.last));
-    w.hot = calloc(w.nr_hot, sizeof(*w.hot));
-    if (!w.last || !w.hot || w.nr_hot > w.nr_pages / 2) {
+    w.nr_reads = guest_param("reads", 0);
+    w.hot = calloc(w.nr_hot + w.nr_reads, sizeof(*w.hot));
+    if (!w.last || !w.hot || w.nr_hot + w.nr_reads > w.nr_pages / 2) {
         guest_end("set-up");
     }
     for (uint32_t page = 0; page < w.nr_pages; page++) {

@@ -235,6 +235,15 @@ static const Case cases[] = {
     { "engine-model-reference", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,model=dram",
       "model 'dram' is not known; one of none, |optane|stt-mram" },
+    { "trace-path", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,trace=/nobody/here/t",
+      "cannot make trace=/nobody/here/t of 'hm0'|No such file" },
+    { "trace-directory", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,trace=/",
+      "cannot make trace=/ of 'hm0'|directory" },
+    { "trace-device", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,trace=/dev/null",
+      "trace=/dev/null of 'hm0' is not a regular file" },
     { "record-replay", WHOLE USED "-object hybridmem,id=hm0,memdev=con "
       "-accel tcg -icount shift=0,rr=record,rrfile=/dev/null",
       "'hm0' is not possible with record/replay" },
@@ -394,6 +403,27 @@ static void test_dev_mem(void)
     hmt_remove_dir(dir);
 }
 
+/* Two writers would spoil it; and what it holds stays. */
+static void test_trace_in_use(void)
+{
+    char *dir = hmt_make_dir();
+    g_autofree char *path = g_build_filename(dir, "trace", NULL);
+    g_autofree char *args = g_strdup_printf(
+        BASE WHOLE USED "-object hybridmem,id=hm0,memdev=con,trace=%s", path);
+    g_autofree char *kept = NULL;
+    int fd;
+
+    g_assert_true(g_file_set_contents(path, "kept", -1, NULL));
+    fd = open(path, O_RDWR);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(qemu_lock_fd(fd, 0, 0, true), ==, 0);
+    refused(args, "trace=|of 'hm0' is in use already, by this or another");
+    g_assert_true(g_file_get_contents(path, &kept, NULL, NULL));
+    g_assert_cmpstr(kept, ==, "kept");
+    close(fd);
+    hmt_remove_dir(dir);
+}
+
 /* What is wrong is seen before a huge page is needed: there may be none. */
 static void test_hugetlb(void)
 {
@@ -475,6 +505,7 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/errors/file-too-large", test_file_too_large);
     qtest_add_func("hybridmem/errors/dev-mem", test_dev_mem);
     qtest_add_func("hybridmem/errors/hugetlb", test_hugetlb);
+    qtest_add_func("hybridmem/errors/trace-in-use", test_trace_in_use);
     qtest_add_func("hybridmem/errors/vhost-user", test_vhost_user);
     qtest_add_func("hybridmem/errors/vhost-net", test_vhost_net);
     return g_test_run();

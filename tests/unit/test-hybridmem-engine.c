@@ -97,11 +97,17 @@ static const HmSamplerOps fake_sampler_ops = {
     .stop = fake_stop,
 };
 
+/* See below. */
+static bool accesses_wanted, watching;
+static unsigned access_windows;
+static FakeSampler *the_sampler;
+
 /* A mover that only keeps books. */
 static void fake_carry_out(Hybridmem *hm)
 {
     HmBatch *b = hm->batch;
 
+    g_assert_false(watching);
     if (inhibitors) {
         b->inhibited = true;
         return;
@@ -115,6 +121,7 @@ static void fake_carry_out(Hybridmem *hm)
         if (r == HM_MOVE_DONE) {
             hm_frames_apply(hm->frames, &cy);
             b->copied_bytes += cy.n * hm->block_size;
+            hm->stats.nvm_written_bytes += (cy.n - 1) * hm->block_size;
         }
         b->each[b->taken] = r;
         b->results[r]++;
@@ -129,12 +136,109 @@ static const HmMoverOps fake_mover_ops = {
     .carry_out = fake_carry_out,
 };
 
+/* --- accesses: who is awake when ----------------------------------------- */
+
+const HmAccess *hm_accesses_rates(const HmAccesses *as)
+{
+    return NULL;
+}
+
+uint64_t hm_accesses_bytes(const HmAccesses *as)
+{
+    return 0;
+}
+
+HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
+{
+    return g_new0(HybridmemAccesses, 1);
+}
+
+bool hm_accesses_wanted(const Hybridmem *hm)
+{
+    return accesses_wanted;
+}
+
+void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
+                       HmWindow *w)
+{
+    g_assert_false(watching);
+    g_assert_false(the_sampler->on && p->window < p->interval);
+    watching = true;
+}
+
+void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
+{
+    g_assert_true(watching);
+    watching = false;
+}
+
+void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
+{
+    g_assert_false(watching || inhibitors);
+    qatomic_inc(&access_windows);
+}
+
+void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
+{
+    g_assert_false(watching);
+}
+
 /* --- set up ------------------------------------------------------------ */
 
 typedef struct Fixture {
     Hybridmem hm;
     FakeSampler sampler;
+    char *trace;
 } Fixture;
+
+static void start_trace(Fixture *f)
+{
+    Hybridmem *hm = &f->hm;
+    const HmTraceInfo info = {
+        .pages = BLOCKS,
+        .page_size = 4096,
+        .pages_per_block = 1,
+        .half_life_ms = 100,
+    };
+    int fd = g_file_open_tmp("hybridmem-XXXXXX", &f->trace, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    hm->trace = f->trace;
+    hm->recorder = hm_recorder_open(f->trace, hm->id, &error_abort);
+    hm_recorder_start(hm->recorder, &info, hm->frames);
+    hm->recording = hm_recorder_state(hm->recorder);
+}
+
+/* It has every window, and is whole. */
+static void end_trace(Fixture *f)
+{
+    Hybridmem *hm = &f->hm;
+    g_autofree char *data = NULL;
+    g_autofree char *why = NULL;
+    uint64_t windows = 0;
+    HmTraceReader *r;
+    HmTraceKind kind;
+    gsize size;
+
+    hm_recorder_close(hm->recorder);
+    g_assert_true(g_file_get_contents(f->trace, &data, &size, NULL));
+    r = hm_trace_reader_new((uint8_t *)data, size, &why);
+    g_assert_cmpstr(why, ==, NULL);
+    while ((kind = hm_trace_next(r)) < HM_TRACE_END) {
+        if (kind == HM_TRACE_WINDOW) {
+            g_assert_cmpint(test_bit(HOT_FIRST, hm_trace_window(r)->w.seen),
+                            ==, true);
+            windows++;
+        }
+    }
+    g_assert_cmpint(kind, ==, HM_TRACE_END);
+    g_assert_cmpuint(windows, ==, hm->recording.windows);
+    g_assert_cmpuint(size, ==, hm->recording.bytes);
+    hm_trace_reader_free(r);
+    unlink(f->trace);
+    g_free(f->trace);
+}
 
 static void set_up(Fixture *f, gconstpointer unused)
 {
@@ -147,6 +251,9 @@ static void set_up(Fixture *f, gconstpointer unused)
 
     inhibitors = 0;
     events = 0;
+    accesses_wanted = watching = false;
+    access_windows = 0;
+    the_sampler = &f->sampler;
     hm_policy_params_init(&pp);
     f->sampler.base.ops = &fake_sampler_ops;
     hm->id = g_strdup("hm0");
@@ -175,6 +282,7 @@ static void set_up(Fixture *f, gconstpointer unused)
     qemu_cond_init(&hm->wake);
     QSIMPLEQ_INIT(&hm->requests);
     QSIMPLEQ_INIT(&hm->finished);
+    start_trace(f);
     hm_engine_start_thread(hm);
 }
 
@@ -185,6 +293,7 @@ static void tear_down(Fixture *f, gconstpointer unused)
 
     hm_engine_stop_thread(hm);
     g_assert_false(f->sampler.on);
+    end_trace(f);
     g_assert_true(hm_frames_verify(hm->frames, &why));
     g_free(hm->plan);
     g_hash_table_destroy(hm->demoted);
@@ -289,6 +398,51 @@ static void test_budget(Fixture *f, gconstpointer unused)
     g_assert_cmpfloat(stats(&f->hm).done, <=, 50 * (seconds + 0.1) + 2 + HOT);
 }
 
+static void look_everywhere(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_SHUFFLE;
+    p->access_window = 100;
+}
+
+static void test_accesses(Fixture *f, gconstpointer unused)
+{
+    unsigned done = 0;
+    HmMove move = { 200, 1 };
+    HmRequest swap = {
+        .kind = HM_REQUEST_SWAP,
+        .moves = &move,
+        .n_moves = 1,
+        .finished = count_finished,
+        .opaque = &done,
+    };
+
+    accesses_wanted = true;
+    set_params(&f->hm, look_everywhere);
+    RUN_UNTIL(qatomic_read(&access_windows) > 5 && stats(&f->hm).done > 100);
+    hm_engine_submit(&f->hm, &swap);
+    RUN_UNTIL(done == 1 && qatomic_read(&access_windows) > 10);
+}
+
+static void spare_nvm(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_SHUFFLE;
+    p->max_nvm_writes = 24 * 3600 * 50 * 4096ULL;
+}
+
+static void test_wear(Fixture *f, gconstpointer unused)
+{
+    uint64_t before = stats(&f->hm).nvm_written_bytes;
+    int64_t start = g_get_monotonic_time();
+    double seconds;
+
+    set_params(&f->hm, spare_nvm);
+    RUN_UNTIL(stats(&f->hm).skipped[HM_MOVE_BUDGET] > 1000);
+    seconds = (g_get_monotonic_time() - start) / 1e6;
+    /* 50 a second, and one batch of debt. */
+    g_assert_cmpfloat(stats(&f->hm).nvm_written_bytes - before, <=,
+                      4096 * (50 * seconds + 3 + 2 * HOT));
+}
+
 static void shuffle(HybridmemParameters *p)
 {
     p->policy = HYBRIDMEM_POLICY_SHUFFLE;
@@ -382,8 +536,12 @@ int main(int argc, char **argv)
                test_inhibited, tear_down);
     g_test_add("/hybridmem/engine/disabled", Fixture, NULL, set_up,
                test_disabled, tear_down);
+    g_test_add("/hybridmem/engine/accesses", Fixture, NULL, set_up,
+               test_accesses, tear_down);
     g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,
                test_budget, tear_down);
+    g_test_add("/hybridmem/engine/wear", Fixture, NULL, set_up,
+               test_wear, tear_down);
     g_test_add("/hybridmem/engine/requests", Fixture, NULL, set_up,
                test_requests, tear_down);
     g_test_add("/hybridmem/engine/cancel", Fixture, NULL, set_up,

@@ -19,6 +19,48 @@
 #define NODES 3
 #define ABSENT (-1)
 
+/* --- nobody asks for accesses here ------------------------------------- */
+
+const HmAccess *hm_accesses_rates(const HmAccesses *as)
+{
+    return NULL;
+}
+
+uint64_t hm_accesses_bytes(const HmAccesses *as)
+{
+    return 0;
+}
+
+bool hm_accesses_wanted(const Hybridmem *hm)
+{
+    return false;
+}
+
+void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
+                       HmWindow *w)
+{
+    g_assert_not_reached();
+}
+
+void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
+{
+    g_assert_not_reached();
+}
+
+void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
+{
+    g_assert_not_reached();
+}
+
+void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
+{
+}
+
+HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
+{
+    return g_new0(HybridmemAccesses, 1);
+}
+
 /* --- a kernel ------------------------------------------------------------ */
 
 typedef struct Kernel {

@@ -23,6 +23,7 @@
 #include "hw/hybridmem/mover.h"
 #include "hw/hybridmem/numa.h"
 #include "hw/hybridmem/policy.h"
+#include "hw/hybridmem/recorder.h"
 #include "hw/hybridmem/sampler.h"
 
 #define TYPE_HYBRIDMEM "hybridmem"
@@ -159,6 +160,7 @@ struct Hybridmem {
     uint64_t fast_size;
     bool has_fast_size;
     ThreadContext *thread_context;      /* referenced; or NULL */
+    char *trace;                /* a path, or NULL */
 
     char *id;
     HostMemoryBackend *backend; /* referenced from attach to the end */
@@ -176,6 +178,7 @@ struct Hybridmem {
     bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
     HmAccesses *accesses;
+    HmRecorder *recorder;       /* or NULL */
     uint64_t map_limit;         /* 0: mappings do not change */
     uint64_t pages, page_size;
     uint32_t pages_per_block;
@@ -186,6 +189,8 @@ struct Hybridmem {
     int64_t budget_at_ns;       /* when the tokens were last filled up */
     double bandwidth_tokens;    /* bytes that may be copied */
     double stall_tokens;        /* ns that the guest may be held */
+    double wear_tokens;         /* bytes that may be written to nvm */
+    uint64_t wear_spent;        /* of stats.nvm_written_bytes */
     int64_t observed_at_ns;
     int64_t logged_at_ns;       /* since when writes are logged */
     HmBatch *batch;             /* of the call that is going on */
@@ -209,6 +214,7 @@ struct Hybridmem {
     bool params_changed;
     QSIMPLEQ_HEAD(, HmRequest) requests, finished;
     HmStats stats;
+    HmRecording recording;      /* with @recorder */
     HybridmemState state;       /* as last announced */
     uint64_t mappings, core_bytes;
     uint64_t tier_size[HM_TIER__MAX];   /* bytes */

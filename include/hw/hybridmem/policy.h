@@ -18,8 +18,9 @@
 /* Every parameter of every policy; each policy reads what it needs. */
 typedef struct HmPolicyParams {
     /*
-     * write-heat, benefit: page writes that a move must save, in 1.44 half-lives, per
-     * page that it copies into nvm; >= 0
+     * write-heat: page writes that a move must save, in 1.44 half-lives, per
+     * page that it copies into nvm; benefit: the worth of such pages, in as
+     * many windows as moves have been found to last; >= 0
      */
     double min_gain;
     /*

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a policy that knew the future would reach: oracle.c, built at need."""
+"""What a policy that knew the future would reach: oracle.c, built at need with
+tools/hybridmem-optimum.c."""
 
 import hashlib
 import json
@@ -11,7 +12,9 @@ from cells.files import digest, read_json
 
 from . import results
 
-SOURCE = pathlib.Path(__file__).with_name("oracle.c")
+TOOLS = pathlib.Path(__file__).resolve().parents[3] / "tools"
+SOURCES = [pathlib.Path(__file__).with_name("oracle.c"),
+           TOOLS / "hybridmem-optimum.c", TOOLS / "hybridmem-optimum.h"]
 FLAGS = ["-O2", "-std=gnu11", "-Wall"]
 LINES_PER_MOVE = results.PAGE // results.LINE
 RESULT = "oracle.json"
@@ -20,8 +23,8 @@ TIMEOUT = 600
 
 def version():
     """Of the program."""
-    return hashlib.sha256(SOURCE.read_bytes() +
-                          " ".join(FLAGS).encode()).hexdigest()[:16]
+    text = b"".join(source.read_bytes() for source in SOURCES)
+    return hashlib.sha256(text + " ".join(FLAGS).encode()).hexdigest()[:16]
 
 
 def build(directory):
@@ -29,10 +32,12 @@ def build(directory):
     program = pathlib.Path(directory) / f"oracle-{version()}"
     if not program.exists():
         made = program.with_suffix(f".{os.getpid()}")
-        done = subprocess.run(["cc", *FLAGS, "-o", made, SOURCE, "-lm"],
+        done = subprocess.run(["cc", *FLAGS, f"-I{TOOLS}", "-o", made,
+                               *SOURCES[:2], "-lm"],
                               capture_output=True, text=True, check=False)
         if done.returncode:
-            raise results.ResultError(f"cc {SOURCE}: {done.stderr.strip()}")
+            raise results.ResultError(f"cc {SOURCES[0]}: "
+                                      f"{done.stderr.strip()}")
         made.replace(program)
     return program
 

@@ -49,6 +49,7 @@ static Buffer open_buffer(const char *path, size_t bytes)
     return b;
 }
 
+__attribute__((unused))
 static void write_line(Buffer *b, uint64_t index, uint64_t op)
 {
     uint64_t value = guest_mix(op ^ (index << 40));
@@ -60,7 +61,22 @@ static void write_line(Buffer *b, uint64_t index, uint64_t op)
     }
 }
 
+__attribute__((unused))
+static bool line_is_right(const Buffer *b, uint64_t index)
+{
+    const Line *line = &b->line[index];
+    uint64_t value = guest_mix(line->word[0] ^ (index << 40));
+
+    for (int i = 1; i < WORDS_PER_LINE; i++) {
+        if (line->word[i] != value + i) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Distinct pages: the first nr_hot of a shuffle of all. */
+__attribute__((unused))
 static void choose_hot(uint32_t *page, uint32_t nr_pages, uint32_t nr_hot)
 {
     for (uint32_t i = 0; i < nr_hot; i++) {

@@ -14,19 +14,6 @@
  */
 #include "lines.h"
 
-static bool line_is_right(const Buffer *b, uint64_t index)
-{
-    const Line *line = &b->line[index];
-    uint64_t value = guest_mix(line->word[0] ^ (index << 40));
-
-    for (int i = 1; i < WORDS_PER_LINE; i++) {
-        if (line->word[i] != value + i) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void run(Buffer *b, uint64_t ops, uint32_t nr_hot, uint64_t moves,
                 uint64_t cold, uint64_t lines)
 {
