@@ -32,13 +32,15 @@ struct HmAccessSampler {
     uint64_t size, page_size, pages;
     uint32_t pages_per_block;
     int pagemap;
-    unsigned long *doubtful;    /* dropped, and not known to be back */
+    unsigned long *doubtful;    /* dropped; a read may set its bit in the log */
+    bool restore;               /* in this window: map again what was */
+    unsigned long *mapped;      /* before the drop, if @restore */
     QemuMutex lock;
     int uffd;                   /* guarded by @lock; -1: none */
     bool fine;                  /* guarded by @lock: have one */
 };
 
-/* --- what the mapping is ------------------------------------------------- */
+/* --- what the mapping is ---------------------------------------------- */
 
 typedef struct Mapping {
     uint64_t start, end;
@@ -197,9 +199,63 @@ static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
     };
 }
 
-bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
-                             size_t n, const char **why)
+/* Sets the bits of the pages of @run that are in QEMU's page table. */
+static void look(const HmAccessSampler *s, Run run, unsigned long *present)
 {
+    uint64_t at = (uintptr_t)s->host / s->page_size + run.first;
+    uint64_t entry[LOOK];
+
+    for (uint64_t done = 0; done < run.n; done += LOOK) {
+        size_t want = MIN(LOOK, run.n - done) * sizeof(*entry);
+        ssize_t got = pread(s->pagemap, entry, want,
+                            (at + done) * sizeof(*entry));
+
+        for (size_t i = 0; got > 0 && i < got / sizeof(*entry); i++) {
+            if (entry[i] & PRESENT) {
+                set_bit(run.first + done + i, present);
+            }
+        }
+    }
+}
+
+/* No other pages: a hole of the file would be filled. */
+static void map_again(HmAccessSampler *s, Run run)
+{
+    uint64_t end = run.first + run.n, to;
+
+    for (uint64_t at = find_next_bit(s->mapped, end, run.first); at < end;
+         at = find_next_bit(s->mapped, end, to)) {
+        to = find_next_zero_bit(s->mapped, end, at);
+        /* What does not come is absent until it is used. */
+        (void)madvise(s->host + at * s->page_size, (to - at) * s->page_size,
+                      MADV_POPULATE_READ);
+    }
+}
+
+static bool drop_run(HmAccessSampler *s, Run run)
+{
+    if (s->restore) {
+        bitmap_clear(s->mapped, run.first, run.n);
+        look(s, run, s->mapped);
+    }
+    /* Also where it fails: of several mappings the first may be dropped. */
+    bitmap_set(s->doubtful, run.first, run.n);
+    return drop(s, run.first, run.n);
+}
+
+/* After all is seen: it may map neighbours, too. */
+static void restore_blocks(HmAccessSampler *s, const uint32_t *block, size_t n)
+{
+    for (size_t i = 0; s->restore && i < n;) {
+        map_again(s, next_run(s, block, n, &i));
+    }
+}
+
+bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
+                             size_t n, bool restore, const char **why)
+{
+    size_t i = 0;
+
     *why = why_not(s->host, s->size);
     if (*why) {
         return false;
@@ -207,50 +263,32 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     qemu_mutex_lock(&s->lock);
     stop_fault_around(s);
     qemu_mutex_unlock(&s->lock);
-    for (size_t i = 0; i < n;) {
-        Run run = next_run(s, block, n, &i);
-
-        if (!drop(s, run.first, run.n)) {
+    s->restore = restore;
+    while (i < n) {
+        if (!drop_run(s, next_run(s, block, n, &i))) {
+            restore_blocks(s, block, i);
             *why = "the kernel does not drop its pages (mem-lock=on, or huge"
                    " pages before Linux 5.18)";
             return false;
         }
-        bitmap_set(s->doubtful, run.first, run.n);
     }
     return true;
 }
 
-static void look(HmAccessSampler *s, uint64_t first, size_t n,
-                 unsigned long *seen)
-{
-    uint64_t entry[LOOK];
-    uint64_t at = ((uintptr_t)s->host + first * s->page_size) / s->page_size;
-    ssize_t got = pread(s->pagemap, entry, n * sizeof(*entry),
-                        at * sizeof(*entry));
-
-    for (size_t i = 0; got > 0 && i < got / sizeof(*entry); i++) {
-        if (entry[i] & PRESENT) {
-            set_bit(first + i, seen);
-            clear_bit(first + i, s->doubtful);
-        }
-    }
-}
-
 void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
-                            size_t n, bool populate, unsigned long *seen)
+                            size_t n, bool logged, unsigned long *seen)
 {
     for (size_t i = 0; i < n;) {
         Run run = next_run(s, block, n, &i);
 
-        for (uint64_t done = 0; done < run.n; done += LOOK) {
-            look(s, run.first + done, MIN(LOOK, run.n - done), seen);
-        }
-        if (populate) {
-            /* What does not come is absent, as it was before. */
-            (void)madvise(s->host + run.first * s->page_size,
-                          run.n * s->page_size, MADV_POPULATE_READ);
+        look(s, run, seen);
+        for (uint64_t p = run.first; !logged && p < run.first + run.n; p++) {
+            if (test_bit(p, seen)) {
+                clear_bit(p, s->doubtful);
+            }
         }
     }
+    restore_blocks(s, block, n);
 }
 
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
@@ -294,6 +332,7 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->pages_per_block = pages_per_block;
     s->pagemap = pagemap;
     s->doubtful = bitmap_new(s->pages);
+    s->mapped = bitmap_new(s->pages);
     s->uffd = -1;
     s->fine = true;
     qemu_mutex_init(&s->lock);
@@ -309,5 +348,6 @@ void hm_access_sampler_free(HmAccessSampler *s)
     close(s->pagemap);
     qemu_mutex_destroy(&s->lock);
     g_free(s->doubtful);
+    g_free(s->mapped);
     g_free(s);
 }

@@ -39,9 +39,10 @@ typedef struct Block {
     uint16_t accessed:1;        /* as found by then */
 } Block;
 
+/* Double: a float counts no further than 2^24 looks. */
 typedef struct Evidence {
-    float parts;                /* sum of those found */
-    float looks;
+    double parts;               /* sum of those found */
+    double looks;
 } Evidence;
 
 struct HmAccess {
@@ -51,6 +52,7 @@ struct HmAccess {
     uint32_t window;
     uint32_t hand;
     unsigned haste;             /* leave is 2^haste times shorter */
+    uint64_t saved;             /* faults; less than the next block needs */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
     uint32_t hist[BUCKETS];     /* blocks */
     Evidence evidence[BUCKETS];
@@ -155,20 +157,23 @@ static void set_haste(HmAccess *a, bool all, uint64_t faults,
 size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
                       size_t max, uint64_t max_faults)
 {
+    uint64_t may = max_faults + MIN(a->saved, UINT64_MAX - max_faults);
     uint32_t scan = MIN(a->blocks, SCAN_MAX);
     uint64_t faults = 0;
     size_t n = 0, wrap = 0;
 
     a->window++;
+    a->saved = 0;
     for (; scan && n < max; scan--) {
         const Block *b = &a->block[a->hand];
         uint32_t since = windows_since(a, b);
 
         if (since << a->haste >= 1u << b->level) {
-            faults += faults_of(a, a->hand);
-            if (faults > max_faults) {
+            if (faults_of(a, a->hand) > may - faults) {
+                a->saved = may - faults;
                 break;
             }
+            faults += faults_of(a, a->hand);
             block[n] = a->hand;
             weight[n++] = MIN(since, WEIGHT_MAX);
         }
@@ -192,10 +197,13 @@ static void fade(HmAccess *a)
     }
 }
 
-static void set_rate(HmAccess *a, Block *b, double rate)
+/* Rounded towards @part, or a rate would stop before it gets there. */
+static void set_rate(HmAccess *a, Block *b, double part, double gain)
 {
+    double old = b->rate, new = old + gain * (part * RATE_ONE - old);
+
     a->hist[bucket_of(b->rate)]--;
-    b->rate = CLAMP(lrint(rate * RATE_ONE), 0, RATE_ONE);
+    b->rate = CLAMP(new > old ? ceil(new) : floor(new), 0, RATE_ONE);
     a->hist[bucket_of(b->rate)]++;
 }
 
@@ -215,11 +223,10 @@ static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
 {
     Block *b = &a->block[block];
     Evidence *e = &a->evidence[bucket_of(b->rate)];
-    double rate = (double)b->rate / RATE_ONE;
 
     e->parts += part;
     e->looks++;
-    set_rate(a, b, rate + a->gain[weight] * (part - rate));
+    set_rate(a, b, part, a->gain[weight]);
     set_level(b, part > 0);
     b->looked = a->window & TIME_MASK;
 }
@@ -237,8 +244,8 @@ static uint32_t pages_seen(const unsigned long *seen, uint64_t first,
 
 /* Neighbouring buckets that share a mean. */
 typedef struct Pool {
-    float mean;
-    float looks;
+    double mean;
+    double looks;
     unsigned end;               /* one past its last bucket */
 } Pool;
 
@@ -255,7 +262,7 @@ static unsigned pool(const HmAccess *a, Pool *p)
         p[n++] = (Pool) { e->parts / e->looks, e->looks, i + 1 };
         for (; n > 1 && p[n - 2].mean > p[n - 1].mean; n--) {
             Pool *x = &p[n - 2], *y = &p[n - 1];
-            float looks = x->looks + y->looks;
+            double looks = x->looks + y->looks;
 
             x->mean = (x->mean * x->looks + y->mean * y->looks) / looks;
             x->looks = looks;
@@ -268,10 +275,10 @@ static unsigned pool(const HmAccess *a, Pool *p)
 /* Of a mean of parts between 0 and 1, one of each kind added. */
 static HmAccessExpected expected_of(const Pool *p)
 {
-    float mean = (p->mean * p->looks + 1) / (p->looks + 2);
+    double mean = (p->mean * p->looks + 1) / (p->looks + 2);
 
     return (HmAccessExpected) {
-        p->mean, sqrtf(mean * (1 - mean) / (p->looks + 2)),
+        MIN(p->mean, 1), sqrt(mean * (1 - MIN(mean, 1)) / (p->looks + 2)),
     };
 }
 

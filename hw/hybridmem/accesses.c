@@ -15,6 +15,7 @@
 struct HmAccesses {
     HmAccessSampler *sampler;   /* NULL: @why */
     const char *why;            /* a static string; guarded by hm->lock */
+    bool refused;               /* this window was, by the kernel */
     HmAccess *rates;
     uint32_t *block;            /* of the window */
     uint8_t *weight;
@@ -157,11 +158,13 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     };
     w->watched = as->block;
     w->weight = as->weight;
-    if (!hm_access_sampler_start(as->sampler, w->watched, w->n_watched,
-                                 &why)) {
-        cannot(hm, why);
+    as->refused = !hm_access_sampler_start(as->sampler, w->watched,
+                                           w->n_watched,
+                                           !hm->mover->holds_guest, &why);
+    if (as->refused) {
         w->n_watched = 0;
     }
+    cannot(hm, why);
 }
 
 void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
@@ -172,12 +175,14 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
     as->window_at_ns = now_ns;
     bitmap_zero(as->seen, hm->pages);
     hm_access_sampler_read(as->sampler, w->watched, w->n_watched,
-                           !hm->mover->holds_guest, as->seen);
+                           hm->log_is_on, as->seen);
 }
 
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
-    cannot(hm, NULL);
+    if (hm->accesses->refused) {
+        return;
+    }
     hm_recorder_window(hm->recorder, w, account(hm, w));
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);

@@ -8,7 +8,7 @@
 
 #define AGES HM_LIFETIME_WINDOWS
 
-/* Promises of 1 and more, of 1/2 and more, ... and all below. */
+/* Promises above 1/2, above 1/4, ... and all below. */
 #define GROUPS 6
 
 /* Moves watched at a time; taken up in a window. */
@@ -130,13 +130,13 @@ static Evidence evidence_of(const HmLifetime *l, unsigned g, unsigned age)
 static double conclude(const HmLifetime *l, unsigned g, double horizon)
 {
     double weight = PRIOR * exp2(-(double)g), left = exp(-1 / horizon);
-    double kept = 1 / left, sum = 0;
+    double prior = 1, sum = 0;
 
     for (unsigned a = 0; a < AGES; a++) {
         Evidence e = evidence_of(l, g, a);
+        double kept = (prior * weight + e.saved) / (weight + e.promised);
 
-        kept = (MIN(kept * left, 1) * weight + e.saved) /
-               (weight + e.promised);
+        prior = MIN(kept * left, 1);
         sum += MAX(kept, 0);
     }
     return MAX(sum, LEAST);

@@ -5,190 +5,7 @@
 #include "qemu/osdep.h"
 #include <math.h>
 #include "qemu/bitops.h"
-#include "hw/hybridmem/policy.h"
-
-/* -- A small engine without QEMU ------------------------------------- */
-
-typedef struct Sim {
-    HmFrames *frames;
-    HmHeat *heat;
-    HmPolicy *policy;
-    HmPolicyParams params;
-    uint32_t blocks;
-    uint32_t dram;
-    uint32_t ppb;
-    size_t words;
-    unsigned long *dirty;       /* what the guest wrote in the window */
-    unsigned long *seen;        /* the same without what just moved */
-    uint8_t *moved;             /* block moved after the last window */
-    HmMove *plan;
-    size_t max;
-    uint64_t rng;
-    HmMoveResult result;        /* DONE, or how every move fails */
-    /* of the last window */
-    uint64_t writes;
-    uint64_t dram_writes;
-    size_t moves;
-    size_t planned;
-} Sim;
-
-static uint64_t rnd(Sim *s)
-{
-    s->rng ^= s->rng << 13;
-    s->rng ^= s->rng >> 7;
-    s->rng ^= s->rng << 17;
-    return s->rng;
-}
-
-static double rnd01(Sim *s)
-{
-    return (rnd(s) >> 11) * ldexp(1, -53);
-}
-
-/* dram first, as RAMinate has it.  Windows are told with sim_window(). */
-static void sim_init(Sim *s, const char *policy, uint32_t dram, uint32_t nvm,
-                     uint32_t ppb, uint64_t half_life_ms)
-{
-    HmExtent ext[] = {
-        { 0, dram, HM_TIER_DRAM, true },
-        { dram, nvm, HM_TIER_NVM, true },
-    };
-
-    memset(s, 0, sizeof(*s));
-    s->dram = dram;
-    s->blocks = dram + nvm;
-    s->ppb = ppb;
-    s->frames = hm_frames_new(ext, 2);
-    s->heat = hm_heat_new((uint64_t)s->blocks * ppb, ppb, half_life_ms);
-    hm_policy_params_init(&s->params);
-    s->policy = hm_policy_new(hm_policy_find(policy), s->frames, s->heat,
-                              NULL, &s->params);
-    s->words = BITS_TO_LONGS((uint64_t)s->blocks * ppb);
-    s->dirty = g_new0(unsigned long, s->words);
-    s->seen = g_new0(unsigned long, s->words);
-    s->moved = g_new0(uint8_t, s->blocks);
-    s->max = s->blocks;
-    s->plan = g_new0(HmMove, s->max);
-    s->rng = 88172645463325252ull;
-}
-
-static void sim_end(Sim *s)
-{
-    const char *why;
-
-    g_assert_true(hm_frames_verify(s->frames, &why));
-    hm_policy_free(s->policy);
-    hm_heat_free(s->heat);
-    hm_frames_free(s->frames);
-    g_free(s->dirty);
-    g_free(s->seen);
-    g_free(s->moved);
-    g_free(s->plan);
-}
-
-static void clear_window(Sim *s)
-{
-    memset(s->dirty, 0, s->words * sizeof(long));
-}
-
-static void write_page(Sim *s, uint64_t page)
-{
-    set_bit(page, s->dirty);
-}
-
-static void write_block(Sim *s, uint32_t block)
-{
-    for (uint32_t i = 0; i < s->ppb; i++) {
-        write_page(s, (uint64_t)block * s->ppb + i);
-    }
-}
-
-static void check_plan(Sim *s, size_t n)
-{
-    g_autofree uint8_t *named = g_new0(uint8_t, s->blocks);
-
-    g_assert_cmpuint(n, <=, s->max);
-    for (size_t i = 0; i < n; i++) {
-        const HmMove *m = &s->plan[i];
-
-        g_assert_cmpuint(m->promote, <, s->blocks);
-        g_assert_cmpuint(m->demote, <, s->blocks);
-        g_assert_cmpint(hm_frames_tier_of(s->frames, m->promote), ==,
-                        HM_TIER_NVM);
-        g_assert_cmpint(hm_frames_tier_of(s->frames, m->demote), ==,
-                        HM_TIER_DRAM);
-        g_assert_false(named[m->promote] || named[m->demote]);
-        named[m->promote] = named[m->demote] = 1;
-    }
-}
-
-static void carry_out(Sim *s, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const HmMove *m = &s->plan[i];
-        HmMoveResult r = s->result;
-        HmCycle c;
-
-        if (r == HM_MOVE_DONE) {
-            r = hm_frames_plan_cycle(s->frames, m->promote, m->demote,
-                                     s->params.map_limit, &c);
-        }
-        if (r == HM_MOVE_DONE) {
-            hm_frames_apply(s->frames, &c);
-            for (unsigned j = 0; j < c.n; j++) {
-                s->moved[c.block[j]] = 1;
-            }
-            s->moves++;
-        }
-        hm_policy_moved(s->policy, m, r);
-    }
-}
-
-/* Ends the window whose writes are in @s->dirty. */
-static void sim_window(Sim *s, uint64_t elapsed_ms)
-{
-    size_t n;
-
-    s->writes = s->dram_writes = s->moves = 0;
-    memcpy(s->seen, s->dirty, s->words * sizeof(long));
-    for (uint32_t b = 0; b < s->blocks; b++) {
-        bool in_dram = hm_frames_tier_of(s->frames, b) == HM_TIER_DRAM;
-
-        for (uint32_t i = 0; i < s->ppb; i++) {
-            uint64_t page = (uint64_t)b * s->ppb + i;
-
-            if (test_bit(page, s->dirty)) {
-                s->writes++;
-                s->dram_writes += in_dram;
-            }
-            if (s->moved[b]) {
-                clear_bit(page, s->seen);
-            }
-        }
-    }
-    memset(s->moved, 0, s->blocks);
-    hm_heat_window(s->heat, s->seen, elapsed_ms);
-    hm_policy_observe(s->policy, &(HmWindow) {
-        .seen = s->seen,
-        .elapsed_ms = elapsed_ms,
-    });
-    n = hm_policy_plan(s->policy, s->plan, s->max);
-    check_plan(s, n);
-    s->planned = n;
-    carry_out(s, n);
-    clear_window(s);
-}
-
-
-static void set_params(Sim *s)
-{
-    hm_policy_set_params(s->policy, &s->params);
-}
-
-static double hits(const Sim *s)
-{
-    return s->writes ? (double)s->dram_writes / s->writes : 1;
-}
+#include "hybridmem-sim.h"
 
 /* -- The table ------------------------------------------------------- */
 
@@ -196,11 +13,15 @@ static void test_table(void)
 {
     static const struct {
         const char *name;
-        bool continuous, passive;
+        bool continuous, passive, accesses;
     } want[] = {
-        { "write-heat", false, false }, { "cmq", false, false },
-        { "manual", false, true }, { "none", false, true },
-        { "shuffle", true, false },
+        { "benefit", false, false, true },
+        { "write-heat", false, false, false },
+        { "temperature", false, false, true },
+        { "cmq", false, false, false },
+        { "manual", false, true, false },
+        { "none", false, true, false },
+        { "shuffle", true, false, false },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {
@@ -211,6 +32,7 @@ static void test_table(void)
         g_assert_true(hm_policy_find(want[i].name) == ops);
         g_assert_cmpint(ops->continuous, ==, want[i].continuous);
         g_assert_cmpint(ops->passive, ==, want[i].passive);
+        g_assert_cmpint(ops->accesses, ==, want[i].accesses);
     }
     g_assert_null(hm_policy_nth(G_N_ELEMENTS(want)));
     g_assert_null(hm_policy_find("Write-Heat"));
@@ -224,6 +46,8 @@ static void test_defaults(void)
     memset(&p, 0xff, sizeof(p));
     hm_policy_params_init(&p);
     g_assert_cmpfloat(p.min_gain, ==, 0.0625);
+    g_assert_cmpfloat(p.read_cost, ==, 1);
+    g_assert_cmpfloat(p.write_cost, ==, 1);
     g_assert_cmpuint(p.map_limit, ==, 0);
     g_assert_cmpuint(p.cmq_lifetime_ms, ==, 5000);
     g_assert_cmpuint(p.cmq_cork_ms, ==, 5000);
@@ -233,7 +57,7 @@ static void test_defaults(void)
 /* -- What holds for all ---------------------------------------------- */
 
 /* Random guests, budgets, failures: every plan is a valid one. */
-static void contract(const HmPolicyOps *ops)
+static void contract(const HmPolicyOps *ops, bool access)
 {
     static const uint32_t ppb[] = { 1, 2, 64, 128 };
     bool planned = false;
@@ -243,7 +67,8 @@ static void contract(const HmPolicyOps *ops)
         uint32_t nvm = g_test_rand_int_range(1, 200);
         Sim s;
 
-        sim_init(&s, ops->name, dram, nvm, ppb[round % 4], 5000);
+        (access ? sim_init_access : sim_init)(&s, ops->name, dram, nvm,
+                                              ppb[round % 4], 5000);
         s.params.map_limit = round % 3 ? 0 : dram + 2;
         s.params.cmq_cork_ms = round % 2 ? 5000 : 0;
         s.params.seed = round;
@@ -255,7 +80,12 @@ static void contract(const HmPolicyOps *ops)
                 if (rnd01(&s) < (b % 5 ? 0.1 : 0.8)) {
                     write_page(&s, (uint64_t)b * s.ppb);
                 }
+                if (rnd01(&s) < (b % 3 ? 0.1 : 0.9)) {
+                    read_block(&s, b);
+                }
             }
+            s.max_watched = w % 5 ? rnd(&s) % (s.blocks + 1) : s.blocks;
+            s.max_faults = w % 3 ? UINT64_MAX : rnd(&s) % (4 * s.ppb);
             s.result = w % 4 ? HM_MOVE_DONE : w / 4 % HM_MOVE__MAX;
             s.max = w % 7 ? rnd(&s) % (max + 1) : 0;
             sim_window(&s, rnd(&s) % 3000);
@@ -273,8 +103,51 @@ static void test_contract(void)
     const HmPolicyOps *ops;
 
     for (unsigned i = 0; (ops = hm_policy_nth(i)); i++) {
-        contract(ops);
+        contract(ops, false);
+        contract(ops, true);
     }
+}
+
+/* A window of each sense in which all blocks are used. */
+static void used_window(HmPolicy *p, HmHeat *heat, HmAccess *access)
+{
+    unsigned long all = 0xff;
+    uint32_t block[8];
+    uint8_t weight[8];
+    HmWindow w = { .seen = &all, .elapsed_ms = 1000 };
+
+    hm_heat_window(heat, &all, 1000);
+    hm_policy_observe(p, &w);
+    if (access) {
+        w.sense = HM_SENSE_ACCESSES;
+        w.watched = block;
+        w.weight = weight;
+        w.n_watched = hm_access_pick(access, block, weight, 8, UINT64_MAX);
+        hm_access_window(access, &w);
+        hm_policy_observe(p, &w);
+    }
+}
+
+static void one_tier(const HmPolicyOps *ops, HmTier tier, HmAccess *access)
+{
+    HmExtent ext = { 0, 8, tier, true };
+    HmFrames *frames = hm_frames_new(&ext, 1);
+    HmHeat *heat = hm_heat_new(8, 1, 1000);
+    HmPolicyParams params;
+    HmPolicy *p;
+    HmMove plan[8];
+
+    hm_policy_params_init(&params);
+    p = hm_policy_new(ops, frames, heat, access, &params);
+    g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
+    for (int w = 0; w < 20; w++) {
+        used_window(p, heat, access);
+        g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
+    }
+    hm_policy_free(p);
+    hm_heat_free(heat);
+    hm_frames_free(frames);
+    hm_access_free(access);
 }
 
 /* A tier may be empty. */
@@ -284,28 +157,8 @@ static void test_one_tier(void)
 
     for (unsigned i = 0; (ops = hm_policy_nth(i)); i++) {
         for (int t = 0; t < HM_TIER__MAX; t++) {
-            HmExtent ext = { 0, 8, t, true };
-            HmFrames *frames = hm_frames_new(&ext, 1);
-            HmHeat *heat = hm_heat_new(8, 1, 1000);
-            HmPolicyParams params;
-            unsigned long dirty = 0xff;
-            HmPolicy *p;
-            HmMove plan[8];
-
-            hm_policy_params_init(&params);
-            p = hm_policy_new(ops, frames, heat, NULL, &params);
-            g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
-            for (int w = 0; w < 20; w++) {
-                hm_heat_window(heat, &dirty, 1000);
-                hm_policy_observe(p, &(HmWindow) {
-                    .seen = &dirty,
-                    .elapsed_ms = 1000,
-                });
-                g_assert_cmpuint(hm_policy_plan(p, plan, 8), ==, 0);
-            }
-            hm_policy_free(p);
-            hm_heat_free(heat);
-            hm_frames_free(frames);
+            one_tier(ops, t, NULL);
+            one_tier(ops, t, hm_access_new(8, 1));
         }
     }
     hm_policy_free(NULL);

@@ -39,17 +39,19 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
 void hm_access_sampler_free(HmAccessSampler *s);
 
 /*
- * Begins a window: watches these blocks.  False if the kernel refuses; *@why
- * says so, and nothing is lost but the window.
+ * Begins a window: watches these blocks, ascending.  @restore: at its end,
+ * maps again what was mapped, for who asks the kernel where it is.  *@why is
+ * NULL; or the kernel refuses, then it says so, and nothing is lost but the
+ * window.
  */
 bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
-                             size_t n, const char **why);
+                             size_t n, bool restore, const char **why);
 /*
  * Ends it: sets the bits of those of their pages that were accessed.
- * @populate: maps the others again, for who asks the kernel where they are.
+ * @logged: writes were logged meanwhile, so the log may know them by a read.
  */
 void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
-                            size_t n, bool populate, unsigned long *seen);
+                            size_t n, bool logged, unsigned long *seen);
 
 /* Takes from @dirty what may be a read: see above. */
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);

@@ -48,7 +48,8 @@ void hm_access_set_half_life(HmAccess *a, double windows);
  * Begins a window: writes to @block the blocks to look at, ascending, with
  * their weights (see HmWindow), at most @max.  Stops before those would have
  * the guest make more than @max_faults page faults, going by what was found
- * the last time.  Blocks that had to wait come first in the next window.
+ * the last time; what is too little for the next block is kept for the next
+ * window.  Blocks that had to wait come first then.
  */
 size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
                       size_t max, uint64_t max_faults);
@@ -69,8 +70,8 @@ HmAccessExpected hm_access_expected(const HmAccess *a, uint32_t block);
 
 /*
  * The least rate such that at most @n blocks have it or more, to within a
- * bucket of an eighth of a doubling: "the hottest n blocks".  0 if fewer than
- * @n were ever accessed.
+ * bucket of an eighth of a doubling: "the hottest n blocks".  0 if no more
+ * than @n have a rate.
  */
 double hm_access_threshold(const HmAccess *a, uint32_t n);
 

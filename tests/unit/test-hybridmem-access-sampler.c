@@ -1,0 +1,745 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Unit tests for hw/hybridmem/access-sampler.c, on memory of this process.
+ */
+#include "qemu/osdep.h"
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include "qemu/bitmap.h"
+#include "qemu/bitops.h"
+#include "qemu/thread.h"
+#include "qemu/units.h"
+#include "hw/hybridmem/access-sampler.h"
+
+#define PAGE 4096
+#define AROUND (64 * KiB / PAGE)    /* pages that a read fault may map */
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+typedef struct Ram {
+    int fd;
+    uint8_t *host;
+    uint64_t pages;
+    uint32_t ppb, blocks;
+    HmAccessSampler *s;
+    unsigned long *used, *seen;
+    uint32_t *block;            /* watched */
+    size_t n;
+} Ram;
+
+static const char skipped[] = "reads are seen by 64 KiB here: no userfaultfd"
+                              " for write protection of shared memory";
+
+static uint64_t word_of(uint64_t page)
+{
+    return page * 0x9e3779b97f4a7c15ull + 1;
+}
+
+static uint64_t *at(const Ram *r, uint64_t page)
+{
+    return (uint64_t *)(r->host + page * PAGE);
+}
+
+static void check_content(const Ram *r)
+{
+    for (uint64_t p = 0; p < r->pages; p++) {
+        g_assert_cmphex(at(r, p)[0], ==, word_of(p));
+        g_assert_cmphex(at(r, p)[PAGE / 8 - 1], ==, ~word_of(p));
+    }
+}
+
+static void fill(const Ram *r)
+{
+    for (uint64_t p = 0; p < r->pages; p++) {
+        at(r, p)[0] = word_of(p);
+        at(r, p)[PAGE / 8 - 1] = ~word_of(p);
+    }
+}
+
+static int file_of(uint64_t pages)
+{
+    int fd = memfd_create("ram", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, pages * PAGE), ==, 0);
+    return fd;
+}
+
+static void sample(Ram *r)
+{
+    const char *why = "";
+
+    r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
+                                 &why);
+    g_assert_cmpstr(why, ==, NULL);
+    g_assert_nonnull(r->s);
+}
+
+static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
+{
+    *r = (Ram) {
+        .fd = file_of(pages),
+        .pages = pages,
+        .ppb = ppb,
+        .blocks = DIV_ROUND_UP(pages, ppb),
+    };
+    r->host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   r->fd, 0);
+    g_assert_true(r->host != MAP_FAILED);
+    r->used = bitmap_new(pages);
+    r->seen = bitmap_new(pages);
+    r->block = g_new(uint32_t, r->blocks);
+    sample(r);
+}
+
+static void ram_init(Ram *r, uint64_t pages, uint32_t ppb)
+{
+    ram_init_empty(r, pages, ppb);
+    fill(r);
+}
+
+static void ram_end(Ram *r)
+{
+    hm_access_sampler_free(r->s);
+    munmap(r->host, r->pages * PAGE);
+    close(r->fd);
+    g_free(r->used);
+    g_free(r->seen);
+    g_free(r->block);
+}
+
+static void watch_all(Ram *r)
+{
+    for (r->n = 0; r->n < r->blocks; r->n++) {
+        r->block[r->n] = r->n;
+    }
+}
+
+static void watch_some(Ram *r)
+{
+    unsigned odds = g_test_rand_int_range(1, 5);
+
+    r->n = 0;
+    for (uint32_t b = 0; b < r->blocks; b++) {
+        if (g_test_rand_int_range(0, odds) == 0) {
+            r->block[r->n++] = b;
+        }
+    }
+}
+
+static void start(Ram *r, bool restore)
+{
+    const char *why = "";
+    bool ok = hm_access_sampler_start(r->s, r->block, r->n, restore, &why);
+
+    g_assert_cmpstr(why, ==, NULL);
+    g_assert_true(ok);
+    bitmap_zero(r->used, r->pages);
+}
+
+static void refused(Ram *r, bool restore, const char *reason)
+{
+    const char *why = NULL;
+
+    g_assert_false(hm_access_sampler_start(r->s, r->block, r->n, restore,
+                                           &why));
+    g_assert_nonnull(why);
+    g_assert_nonnull(strstr(why, reason));
+}
+
+static void finish(Ram *r, bool logged)
+{
+    bitmap_zero(r->seen, r->pages);
+    hm_access_sampler_read(r->s, r->block, r->n, logged, r->seen);
+}
+
+static void load(Ram *r, uint64_t page)
+{
+    (void)qatomic_read(&at(r, page)[1]);
+    set_bit(page, r->used);
+}
+
+static void store(Ram *r, uint64_t page)
+{
+    qatomic_set(&at(r, page)[1], page);
+    set_bit(page, r->used);
+}
+
+static void use_some(Ram *r, bool write)
+{
+    unsigned odds = 1 << g_test_rand_int_range(0, 8);
+
+    for (uint64_t p = 0; p < r->pages; p++) {
+        if (g_test_rand_int_range(0, odds) == 0) {
+            if (write) {
+                store(r, p);
+            } else {
+                load(r, p);
+            }
+        }
+    }
+}
+
+static bool watched(const Ram *r, uint64_t page)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->block[i] == page / r->ppb) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_exact(const Ram *r)
+{
+    for (uint64_t p = 0; p < r->pages; p++) {
+        g_assert_cmpint(test_bit(p, r->seen), ==,
+                        test_bit(p, r->used) && watched(r, p));
+    }
+}
+
+/* Nothing is missed, and what is added is near by. */
+static void check_around(const Ram *r)
+{
+    for (uint64_t p = 0; p < r->pages; p++) {
+        uint64_t from = p > AROUND ? p - AROUND : 0;
+        uint64_t end = MIN(p + AROUND + 1, r->pages);
+
+        if (watched(r, p) && test_bit(p, r->used)) {
+            g_assert_true(test_bit(p, r->seen));
+        }
+        if (test_bit(p, r->seen)) {
+            g_assert_true(watched(r, p));
+            g_assert_cmpuint(find_next_bit(r->used, end, from), <, end);
+        }
+    }
+}
+
+static bool is_fine(const Ram *r)
+{
+    return hm_access_sampler_granule(r->s) == PAGE;
+}
+
+static bool present(const Ram *r, uint64_t page)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t entry;
+
+    g_assert_cmpint(pread(fd, &entry, 8, ((uintptr_t)r->host / PAGE + page) *
+                          8), ==, 8);
+    close(fd);
+    return entry >> 63;
+}
+
+static int other_userfaultfd(void)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+    int fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static bool takes(int fd, const Ram *r, uint64_t mode)
+{
+    struct uffdio_register reg = {
+        .range = { (uintptr_t)r->host, r->pages * PAGE },
+        .mode = mode,
+    };
+
+    return !ioctl(fd, UFFDIO_REGISTER, &reg);
+}
+
+/* Else reads are seen by 64 KiB. */
+static bool can_be_fine(void)
+{
+    int fd = other_userfaultfd();
+    bool can;
+    Ram r = {
+        .pages = 1,
+        .host = mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1,
+                     0),
+    };
+
+    can = fd >= 0 && takes(fd, &r, UFFDIO_REGISTER_MODE_WP);
+    munmap(r.host, PAGE);
+    close(fd);
+    return can;
+}
+
+/* -- What is seen -------------------------------------------------------- */
+
+/* 1025 and more pages are looked at in several pieces; a short last block. */
+static const struct {
+    uint64_t pages;
+    uint32_t ppb;
+} shape[] = { { 1, 1 }, { 700, 1 }, { 1025, 4 }, { 2500, 16 }, { 3001, 512 } };
+
+static void see(bool write)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
+        Ram r;
+
+        ram_init(&r, shape[i].pages, shape[i].ppb);
+        for (unsigned w = 0; w < 30; w++) {
+            watch_some(&r);
+            start(&r, w % 2);
+            g_assert_true(write || is_fine(&r));
+            use_some(&r, write);
+            finish(&r, false);
+            check_exact(&r);
+        }
+        check_content(&r);
+        ram_end(&r);
+    }
+}
+
+static void test_reads(void)
+{
+    if (!can_be_fine()) {
+        g_test_skip(skipped);
+        return;
+    }
+    see(false);
+}
+
+static void test_writes(void)
+{
+    see(true);
+}
+
+static void test_around(void)
+{
+    Ram r;
+
+    ram_init(&r, 3001, 8);
+    hm_access_sampler_fine(r.s, false);
+    for (unsigned w = 0; w < 30; w++) {
+        watch_some(&r);
+        start(&r, w % 2);
+        g_assert_cmpuint(hm_access_sampler_granule(r.s), ==, 64 * KiB);
+        use_some(&r, false);
+        finish(&r, false);
+        check_around(&r);
+    }
+    check_content(&r);
+    ram_end(&r);
+}
+
+/* Each page a mapping, some of them made anew between windows. */
+static void test_many_mappings(void)
+{
+    enum { PAGES = 6000 };
+    Ram r;
+
+    ram_init_empty(&r, PAGES, 2);
+    for (unsigned w = 0; w < 10; w++) {
+        for (uint64_t p = 0; p < PAGES; p++) {
+            if (w == 0 || p % 7 == w % 7) {
+                void *to = r.host + p * PAGE;
+
+                g_assert_true(mmap(to, PAGE, PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_FIXED, r.fd,
+                                   (PAGES - 1 - p) * PAGE) == to);
+            }
+        }
+        if (w == 0) {
+            fill(&r);
+        }
+        watch_some(&r);
+        start(&r, w % 2);
+        use_some(&r, true);
+        finish(&r, false);
+        check_exact(&r);
+    }
+    check_content(&r);
+    ram_end(&r);
+}
+
+static void test_nothing_watched(void)
+{
+    Ram r;
+
+    ram_init(&r, 64, 4);
+    r.n = 0;
+    start(&r, true);
+    store(&r, 3);
+    finish(&r, false);
+    check_exact(&r);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_true(present(&r, p));
+    }
+    ram_end(&r);
+}
+
+/* -- What must never happen ---------------------------------------------- */
+
+typedef struct Guest {
+    Ram *r;
+    bool quit;
+    uint64_t rounds;
+} Guest;
+
+/* Counts in the second word of pages, and knows what must stand there. */
+static void *guest_thread(void *opaque)
+{
+    Guest *g = opaque;
+    g_autofree uint64_t *count = g_new0(uint64_t, g->r->pages);
+    uint64_t random = 1;
+
+    while (!qatomic_read(&g->quit)) {
+        uint64_t page, *word;
+
+        random = random * 6364136223846793005ull + 1442695040888963407ull;
+        page = (random >> 33) % g->r->pages;
+        word = &at(g->r, page)[2];
+        g_assert_cmphex(qatomic_read(word), ==, count[page]);
+        if (random >> 60) {
+            qatomic_set(word, ++count[page]);
+        }
+        qatomic_set(&g->rounds, g->rounds + 1);
+    }
+    for (uint64_t p = 0; p < g->r->pages; p++) {
+        g_assert_cmphex(at(g->r, p)[2], ==, count[p]);
+    }
+    return NULL;
+}
+
+static void *fine_thread(void *opaque)
+{
+    Guest *g = opaque;
+
+    for (bool fine = false; !qatomic_read(&g->quit); fine = !fine) {
+        hm_access_sampler_fine(g->r->s, fine);
+        g_usleep(200);
+    }
+    return NULL;
+}
+
+static void test_content(void)
+{
+    int64_t end;
+    QemuThread guest, fine;
+    unsigned windows = 0;
+    Guest g = { };
+    Ram r;
+
+    ram_init(&r, 2048, 4);
+    g.r = &r;
+    qemu_thread_create(&guest, "guest", guest_thread, &g,
+                       QEMU_THREAD_JOINABLE);
+    qemu_thread_create(&fine, "fine", fine_thread, &g, QEMU_THREAD_JOINABLE);
+    end = g_get_monotonic_time() + 700000;
+    while (g_get_monotonic_time() < end || windows < 20 ||
+           qatomic_read(&g.rounds) < 10000) {
+        watch_some(&r);
+        start(&r, windows++ % 2);
+        g_usleep(g_test_rand_int_range(0, 500));
+        finish(&r, windows % 3);
+    }
+    qatomic_set(&g.quit, true);
+    qemu_thread_join(&guest);
+    qemu_thread_join(&fine);
+    g_test_message("%u windows, %" PRIu64 " accesses", windows, g.rounds);
+    check_content(&r);
+    ram_end(&r);
+}
+
+static void cannot_sample(void *host, uint64_t size, uint64_t page_size,
+                          const char *reason)
+{
+    const char *why = NULL;
+
+    g_assert_null(hm_access_sampler_new(host, size, page_size, 4, &why));
+    g_assert_nonnull(why);
+    g_assert_nonnull(strstr(why, reason));
+}
+
+static uint8_t *map(uint64_t pages, int flags, int fd)
+{
+    uint8_t *host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags,
+                         fd, 0);
+
+    g_assert_true(host != MAP_FAILED);
+    memset(host, 0x5a, pages * PAGE);
+    return host;
+}
+
+static void test_not_at_all(void)
+{
+    enum { PAGES = 16 };
+    int fd = file_of(PAGES), zero = open("/dev/zero", O_RDWR | O_CLOEXEC);
+    uint8_t *host[] = {
+        map(PAGES, MAP_PRIVATE | MAP_ANONYMOUS, -1),
+        map(PAGES, MAP_PRIVATE, fd),
+        map(PAGES, MAP_PRIVATE, zero),
+    };
+    uint8_t *shared = map(PAGES, MAP_SHARED | MAP_ANONYMOUS, -1);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(host); i++) {
+        cannot_sample(host[i], PAGES * PAGE, PAGE, "share=on");
+        for (size_t k = 0; k < PAGES * PAGE; k++) {
+            g_assert_cmphex(host[i][k], ==, 0x5a);
+        }
+        munmap(host[i], PAGES * PAGE);
+    }
+    cannot_sample(shared, PAGES * PAGE, 2 * PAGE, "size");
+    cannot_sample(shared, PAGES * PAGE, PAGE / 2, "size");
+    munmap(shared, PAGES * PAGE);
+    cannot_sample(shared, PAGES * PAGE, PAGE, "not mapped");
+    close(fd);
+    close(zero);
+}
+
+/*
+ * Something else has come into the range since: at its start, in the middle
+ * and at its end.  All is watched, and nothing may be dropped.
+ */
+static void changed(bool hole, int flags, const char *reason)
+{
+    static const uint64_t where[] = { 0, 31, 63 };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(where); i++) {
+        uint8_t *page, *same = NULL;
+        Ram r;
+
+        ram_init(&r, 64, 4);
+        page = r.host + where[i] * PAGE;
+        if (hole) {
+            g_assert_cmpint(munmap(page, PAGE), ==, 0);
+        } else {
+            same = mmap(page, PAGE, PROT_READ | PROT_WRITE,
+                        flags | MAP_FIXED, flags & MAP_ANONYMOUS ? -1 : r.fd,
+                        where[i] * PAGE);
+            g_assert_true(same == page);
+            memset(page, 0x5a, PAGE);
+        }
+        watch_all(&r);
+        refused(&r, false, reason);
+        refused(&r, true, reason);
+        for (uint64_t p = 0; p < r.pages; p++) {
+            g_assert_true(p == where[i] ? hole || *page == 0x5a :
+                          present(&r, p) && at(&r, p)[0] == word_of(p));
+        }
+        /* A new one says so at once. */
+        cannot_sample(r.host, r.pages * PAGE, PAGE, reason);
+        ram_end(&r);
+    }
+}
+
+static void test_private(void)
+{
+    changed(false, MAP_PRIVATE, "share=on");
+    changed(false, MAP_PRIVATE | MAP_ANONYMOUS, "share=on");
+}
+
+static void test_hole(void)
+{
+    changed(true, 0, "not mapped");
+}
+
+/* The kernel refuses to drop what is locked; what is before it comes back. */
+static void test_locked(void)
+{
+    Ram r;
+
+    ram_init(&r, 64, 4);
+    /* Sanitizers make nothing of mlock(). */
+    if (syscall(SYS_mlock, r.host + 32 * PAGE, 8 * PAGE)) {
+        g_test_skip("no memory may be locked here");
+        ram_end(&r);
+        return;
+    }
+    watch_all(&r);
+    refused(&r, true, "mem-lock");
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_true(present(&r, p));
+    }
+    refused(&r, false, "mem-lock");
+    check_content(&r);
+    g_assert_cmpint(syscall(SYS_munlock, r.host + 32 * PAGE,
+                             8 * PAGE), ==, 0);
+    start(&r, false);
+    store(&r, 33);
+    finish(&r, false);
+    check_exact(&r);
+    check_content(&r);
+    ram_end(&r);
+}
+
+static uint64_t blocks_of_file(const Ram *r)
+{
+    struct stat st;
+
+    g_assert_cmpint(fstat(r->fd, &st), ==, 0);
+    return st.st_blocks;
+}
+
+/* What was mapped is again; what the guest never used takes no memory. */
+static void test_restore(void)
+{
+    uint64_t before;
+    Ram r;
+
+    ram_init_empty(&r, 3000, 8);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        if (p % 1000 < 500) {
+            store(&r, p);
+        }
+    }
+    before = blocks_of_file(&r);
+    watch_all(&r);
+    start(&r, true);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_false(present(&r, p));
+    }
+    store(&r, 7);
+    store(&r, 1003);
+    finish(&r, false);
+    check_exact(&r);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_true(present(&r, p) || p % 1000 >= 500);
+    }
+    g_assert_cmpuint(blocks_of_file(&r), ==, before);
+
+    start(&r, false);
+    finish(&r, false);
+    g_assert_false(present(&r, 7));
+    g_assert_cmpuint(blocks_of_file(&r), ==, before);
+
+    /* What has been given back since stays away. */
+    g_assert_cmpint(fallocate(r.fd, FALLOC_FL_PUNCH_HOLE |
+                              FALLOC_FL_KEEP_SIZE, 0, r.pages * PAGE), ==, 0);
+    start(&r, true);
+    finish(&r, false);
+    g_assert_cmpuint(blocks_of_file(&r), ==, 0);
+    ram_end(&r);
+}
+
+/* -- Doubt ------------------------------------------------------------- */
+
+/*
+ * Blocks of 4: 1 and 3 are watched, pages 4 to 7 and 12 to 15.  Pages 5 and
+ * 13 are used in the window.
+ */
+static void doubt(bool logged, uint64_t doubtful)
+{
+    unsigned long dirty = 0xffff;
+    Ram r;
+
+    ram_init(&r, 16, 4);
+    r.block[0] = 1;
+    r.block[1] = 3;
+    r.n = 2;
+    start(&r, false);
+    store(&r, 5);
+    store(&r, 13);
+    finish(&r, logged);
+
+    /* Only 4 and 5 are dirty in the first window. */
+    dirty = 0x0033;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0x0033 & ~doubtful);
+    /* Doubt has an end. */
+    dirty = 0xffff;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0xffff & ~(doubtful & ~0x0033));
+    dirty = 0xffff;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0xffff);
+    ram_end(&r);
+}
+
+static void test_doubt(void)
+{
+    doubt(false, 0xd0d0);
+    doubt(true, 0xf0f0);
+}
+
+/* -- The userfaultfd ----------------------------------------------------- */
+
+/* Another one can have the range at once; then reads are seen by 64 KiB. */
+static void test_lets_go(void)
+{
+    const uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+    int fd;
+    Ram r;
+
+    if (!can_be_fine()) {
+        g_test_skip(skipped);
+        return;
+    }
+    fd = other_userfaultfd();
+    ram_init(&r, 256, 4);
+    watch_all(&r);
+    start(&r, false);
+    g_assert_true(is_fine(&r));
+    g_assert_false(takes(fd, &r, mode));
+    hm_access_sampler_fine(r.s, false);
+    g_assert_cmpuint(hm_access_sampler_granule(r.s), ==, 64 * KiB);
+    g_assert_true(takes(fd, &r, mode));
+    finish(&r, false);
+
+    /* It does not get in the way of who has the range. */
+    hm_access_sampler_fine(r.s, true);
+    start(&r, true);
+    g_assert_cmpuint(hm_access_sampler_granule(r.s), ==, 64 * KiB);
+    load(&r, 77);
+    finish(&r, false);
+    check_around(&r);
+
+    close(fd);
+    start(&r, true);
+    g_assert_true(is_fine(&r));
+    load(&r, 77);
+    finish(&r, false);
+    check_exact(&r);
+    check_content(&r);
+
+    /* And at its end. */
+    hm_access_sampler_free(r.s);
+    r.s = NULL;
+    fd = other_userfaultfd();
+    g_assert_true(takes(fd, &r, mode));
+    close(fd);
+    ram_end(&r);
+}
+
+static void test_free_nothing(void)
+{
+    hm_access_sampler_free(NULL);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (qemu_real_host_page_size() != PAGE) {
+        g_test_message("pages are not of 4 KiB here");
+        return 0;
+    }
+    g_test_add_func("/hybridmem/access-sampler/reads", test_reads);
+    g_test_add_func("/hybridmem/access-sampler/writes", test_writes);
+    g_test_add_func("/hybridmem/access-sampler/around", test_around);
+    g_test_add_func("/hybridmem/access-sampler/many-mappings",
+                    test_many_mappings);
+    g_test_add_func("/hybridmem/access-sampler/nothing-watched",
+                    test_nothing_watched);
+    g_test_add_func("/hybridmem/access-sampler/content", test_content);
+    g_test_add_func("/hybridmem/access-sampler/not-at-all", test_not_at_all);
+    g_test_add_func("/hybridmem/access-sampler/private", test_private);
+    g_test_add_func("/hybridmem/access-sampler/hole", test_hole);
+    g_test_add_func("/hybridmem/access-sampler/locked", test_locked);
+    g_test_add_func("/hybridmem/access-sampler/restore", test_restore);
+    g_test_add_func("/hybridmem/access-sampler/doubt", test_doubt);
+    g_test_add_func("/hybridmem/access-sampler/lets-go", test_lets_go);
+    g_test_add_func("/hybridmem/access-sampler/free-nothing",
+                    test_free_nothing);
+    return g_test_run();
+}

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Unit tests for the policies that know of reads: benefit and temperature.
+ */
+#include "qemu/osdep.h"
+#include <math.h>
+#include "hybridmem-sim.h"
+
+static const char *const both[] = { "benefit", "temperature" };
+
+/*
+ * In each window every block is read and written with the odds of its kind.
+ * Kinds take their @blocks from a random order; what is left is of kind 0.
+ */
+typedef struct Kind {
+    uint32_t blocks;
+    double p_read, p_write;
+} Kind;
+
+enum { OTHERS, HOT, WARM, KINDS };
+
+typedef struct Guest {
+    const char *policy;
+    bool access;
+    uint32_t dram, nvm, ppb;
+    double read_cost, write_cost;       /* both 0: 1 */
+    Kind kind[KINDS];
+    uint32_t *order;
+} Guest;
+
+static void guest_shift(Sim *s, Guest *g)
+{
+    for (uint32_t i = 0; i < s->blocks - 1; i++) {
+        uint32_t j = i + rnd(s) % (s->blocks - i);
+        uint32_t b = g->order[i];
+
+        g->order[i] = g->order[j];
+        g->order[j] = b;
+    }
+}
+
+static void guest_begin(Sim *s, Guest *g)
+{
+    (g->access ? sim_init_access : sim_init)(s, g->policy, g->dram, g->nvm,
+                                             g->ppb, 5000);
+    if (g->read_cost || g->write_cost) {
+        s->params.read_cost = g->read_cost;
+        s->params.write_cost = g->write_cost;
+        set_params(s);
+    }
+    g->order = g_new(uint32_t, s->blocks);
+    for (uint32_t i = 0; i < s->blocks; i++) {
+        g->order[i] = i;
+    }
+    guest_shift(s, g);
+}
+
+static void guest_end(Sim *s, Guest *g)
+{
+    sim_end(s);
+    g_free(g->order);
+}
+
+static const Kind *kind_of(const Guest *g, uint32_t i)
+{
+    if (i < g->kind[HOT].blocks) {
+        return &g->kind[HOT];
+    }
+    i -= g->kind[HOT].blocks;
+    return &g->kind[i < g->kind[WARM].blocks ? WARM : OTHERS];
+}
+
+/* Runs @windows; returns how many moves were made. */
+static uint64_t guest_run(Sim *s, Guest *g, unsigned windows)
+{
+    uint64_t moves = 0;
+
+    for (unsigned w = 0; w < windows; w++) {
+        for (uint32_t i = 0; i < s->blocks; i++) {
+            const Kind *k = kind_of(g, i);
+
+            if (rnd01(s) < k->p_read) {
+                read_block(s, g->order[i]);
+            }
+            if (rnd01(s) < k->p_write) {
+                write_block(s, g->order[i]);
+            }
+        }
+        sim_window(s, 1000);
+        moves += s->moves;
+    }
+    return moves;
+}
+
+/* Part of the blocks of a kind that are in dram. */
+static double in_dram(const Sim *s, const Guest *g, unsigned kind)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->blocks; i++) {
+        n += kind_of(g, i) == &g->kind[kind] &&
+             hm_frames_tier_of(s->frames, g->order[i]) == HM_TIER_DRAM;
+    }
+    return (double)n / g->kind[kind].blocks;
+}
+
+/* Windows until @part of the hot ones is in dram; @limit + 1: not in time. */
+static unsigned guest_settle(Sim *s, Guest *g, double part, unsigned limit)
+{
+    for (unsigned w = 1; w <= limit; w++) {
+        guest_run(s, g, 1);
+        if (in_dram(s, g, HOT) >= part) {
+            return w;
+        }
+    }
+    return limit + 1;
+}
+
+/* -- No harm ------------------------------------------------------------- */
+
+static void even(double p_read, double p_write, bool access, uint32_t ppb)
+{
+    Guest g = {
+        .policy = "benefit", .access = access, .dram = 1024, .nvm = 7168,
+        .ppb = ppb, .kind = { { 0, p_read, p_write } },
+    };
+    uint64_t before, after;
+    Sim s;
+
+    guest_begin(&s, &g);
+    before = guest_run(&s, &g, 150);
+    after = guest_run(&s, &g, 50);
+    g_test_message("read %.2f, written %.2f%s, %u pages: %" PRIu64 " moves, "
+                   "then %" PRIu64, p_read, p_write, access ? "" : " (alone)",
+                   ppb, before, after);
+    g_assert_cmpfloat(after / 50.0, <, 0.001 * g.dram);
+    g_assert_cmpuint(before, <, 3 * g.dram);
+    guest_end(&s, &g);
+}
+
+/* Equal blocks do not change places. */
+static void test_even_reads(void)
+{
+    static const double p[] = { 0.01, 0.1, 0.5, 0.9, 1 };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(p); i++) {
+        even(p[i], 0, true, 1);
+    }
+    even(0.3, 0, true, 16);
+}
+
+static void test_even_writes(void)
+{
+    static const double p[] = { 0.01, 0.1, 0.5, 0.9, 1 };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(p); i++) {
+        even(0, p[i], true, 1);
+        even(0, p[i], false, 1);
+    }
+    even(0.5, 0.5, true, 1);
+    even(0.9, 0.1, true, 16);
+}
+
+/* The same where not all can be looked at. */
+static void test_even_limited(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .kind = { { 0, 0.5, 0 } },
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    s.max_watched = 2000;
+    s.max_faults = 400;
+    guest_run(&s, &g, 250);
+    g_assert_cmpfloat(guest_run(&s, &g, 100) / 100.0, <, 0.001 * g.dram);
+    guest_end(&s, &g);
+}
+
+/* -- Reads --------------------------------------------------------------- */
+
+/* A hot set that is only read comes to dram, stays, and is followed. */
+static void test_hot_reads(void)
+{
+    static const uint32_t hot[] = { 200, 700 };
+
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(hot); i++) {
+            Guest g = {
+                .policy = both[p], .access = true, .dram = 1024, .nvm = 7168,
+                .ppb = 1, .kind = { [HOT] = { hot[i], 1, 0 } },
+            };
+            unsigned first, longest = 0;
+            Sim s;
+
+            guest_begin(&s, &g);
+            first = guest_settle(&s, &g, 0.95, 30);
+            for (int n = 0; n < 4; n++) {
+                unsigned windows;
+
+                guest_run(&s, &g, 25);
+                g_assert_cmpuint(guest_run(&s, &g, 10), ==, 0);
+                g_assert_cmpfloat(read_hits(&s), >, 0.99);
+                guest_shift(&s, &g);
+                windows = guest_settle(&s, &g, 0.95, 30);
+                longest = MAX(longest, windows);
+            }
+            g_test_message("%s, %u blocks: in %u windows, then %u",
+                           g.policy, hot[i], first, longest);
+            g_assert_cmpuint(first, <=, 6);
+            g_assert_cmpuint(longest, <=, 12);
+            guest_end(&s, &g);
+        }
+    }
+}
+
+/* Behind noise of reads and of writes, and with limits. */
+static void test_hot_reads_in_noise(void)
+{
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        for (int limited = 0; limited < 2; limited++) {
+            Guest g = {
+                .policy = both[p], .access = true, .dram = 1024,
+                .nvm = 7168, .ppb = 1,
+                .kind = { [OTHERS] = { 0, 0.02, 0.02 },
+                          [HOT] = { 500, 0.9, 0 } },
+            };
+            unsigned windows;
+            Sim s;
+
+            guest_begin(&s, &g);
+            if (limited) {
+                s.max_watched = 3000;
+                s.max_faults = 500;
+            }
+            windows = guest_settle(&s, &g, 0.9, 100);
+            g_test_message("%s: in %u windows", g.policy, windows);
+            g_assert_cmpuint(windows, <=, limited ? 25 : 10);
+            guest_run(&s, &g, 50);
+            g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+            guest_end(&s, &g);
+        }
+    }
+}
+
+/* -- What reads and writes cost ------------------------------------------ */
+
+/* Wear: reads are free, so what is only read does not come, nor stays. */
+static void test_wear(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .read_cost = 0, .write_cost = 3,
+        .kind = { [HOT] = { 900, 1, 0 } },
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    g_assert_cmpuint(guest_run(&s, &g, 60), ==, 0);
+    guest_end(&s, &g);
+
+    /* With writes beside them, these have dram. */
+    g.kind[WARM] = g.kind[HOT];
+    g.kind[HOT] = (Kind) { 900, 0, 0.8 };
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 60);
+    g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+    guest_end(&s, &g);
+}
+
+/* Writes are free: what is read has dram, not what is written seldom. */
+static void test_reads_only(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .read_cost = 1, .write_cost = 0,
+        .kind = { [HOT] = { 900, 0.8, 0 }, [WARM] = { 900, 0, 0.2 } },
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 80);
+    g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+    g_assert_cmpfloat(in_dram(&s, &g, WARM), <, 0.2);
+    guest_end(&s, &g);
+}
+
+/*
+ * Two sets that do not both fit, one read and one written as often.  The
+ * dearer one has dram, whatever the unit.
+ */
+static void test_costs(void)
+{
+    static const struct {
+        double read_cost, write_cost;
+        bool reads_win;
+    } row[] = {
+        { 1, 4, false }, { 0.001, 0.004, false }, { 200, 10, true },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        Guest g = {
+            .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
+            .ppb = 1, .read_cost = row[i].read_cost,
+            .write_cost = row[i].write_cost,
+            .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0.4, 0.4 } },
+        };
+        Sim s;
+
+        guest_begin(&s, &g);
+        guest_run(&s, &g, 120);
+        g_test_message("%.3f and %.3f: %.2f of reads, %.2f of writes",
+                       g.read_cost, g.write_cost, in_dram(&s, &g, HOT),
+                       in_dram(&s, &g, WARM));
+        g_assert_cmpint(in_dram(&s, &g, HOT) > in_dram(&s, &g, WARM), ==,
+                        row[i].reads_win);
+        g_assert_cmpfloat(in_dram(&s, &g, row[i].reads_win ? HOT : WARM), >,
+                          0.8);
+        guest_end(&s, &g);
+    }
+
+    /* No costs at all are as good as equal ones. */
+    {
+        Guest g = {
+            .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
+            .ppb = 1, .kind = { [HOT] = { 400, 1, 0 } },
+        };
+        Sim s;
+
+        guest_begin(&s, &g);
+        s.params.read_cost = s.params.write_cost = 0;
+        set_params(&s);
+        guest_run(&s, &g, 30);
+        g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+        guest_end(&s, &g);
+    }
+}
+
+/* -- Where accesses are not seen ------------------------------------------- */
+
+static void test_writes_alone(void)
+{
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        Guest g = {
+            .policy = both[p], .dram = 1024, .nvm = 7168, .ppb = 1,
+            .kind = { [HOT] = { 600, 0, 1 } },
+        };
+        unsigned longest = 0;
+        Sim s;
+
+        guest_begin(&s, &g);
+        for (int n = 0; n < 4; n++) {
+            unsigned windows = guest_settle(&s, &g, 0.95, 30);
+
+            longest = MAX(longest, windows);
+            guest_run(&s, &g, 25);
+            g_assert_cmpfloat(hits(&s), >, 0.99);
+            g_assert_cmpuint(guest_run(&s, &g, 10), ==, 0);
+            guest_shift(&s, &g);
+        }
+        g_test_message("%s: within %u windows", g.policy, longest);
+        g_assert_cmpuint(longest, <=, 10);
+        guest_end(&s, &g);
+    }
+}
+
+/* -- Plans ----------------------------------------------------------------- */
+
+/*
+ * Of 64 pages of each of 8 blocks so many are read: the promise of a move is
+ * a half of the difference, and brings 7.5 windows' worth.
+ */
+static void test_min_gain(void)
+{
+    static const struct {
+        uint32_t up, down;      /* pages read of block 5, and all in dram */
+        double min_gain;
+        bool pays;
+    } row[] = {
+        { 32, 0, 0.5, true },
+        { 32, 0, 3, false },
+        { 32, 28, 0.5, false },
+        { 64, 0, 2, true },
+        { 8, 8, 0, false },
+        { 1, 0, 0, false },     /* so little of one block may be chance */
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        bool planned = false;
+        Sim s;
+
+        sim_init_access(&s, "benefit", 2, 6, 64, 5000);
+        s.params.min_gain = row[i].min_gain;
+        set_params(&s);
+        for (unsigned w = 0; w < 150; w++) {
+            for (unsigned k = 0; k < row[i].up; k++) {
+                read_page(&s, 5 * 64 + k);
+            }
+            for (unsigned k = 0; k < row[i].down; k++) {
+                read_page(&s, k);
+                read_page(&s, 64 + k);
+            }
+            sim_window(&s, 1000);
+            planned |= s.planned > 0;
+            if (s.planned) {
+                g_assert_cmpuint(s.plan[0].promote, ==, 5);
+            }
+        }
+        g_test_message("%u and %u pages, min-gain %.1f: %s", row[i].up,
+                       row[i].down, row[i].min_gain, planned ? "yes" : "no");
+        g_assert_cmpint(planned, ==, row[i].pays);
+        sim_end(&s);
+    }
+}
+
+/* Plans in @windows, when all fail. */
+static unsigned plans_when(const char *policy, bool access,
+                           HmMoveResult result, bool one_victim)
+{
+    unsigned n = 0;
+    Sim s;
+
+    (access ? sim_init_access : sim_init)(&s, policy, one_victim ? 1 : 4, 20,
+                                          1, 10000);
+    s.max = 1;
+    for (unsigned w = 0; w < 40; w++) {
+        s.result = result;
+        for (uint32_t b = 10; b < (one_victim ? 20 : 11); b++) {
+            write_block(&s, b);
+        }
+        /* Hot, cold and learnt. */
+        s.max = w >= 16;
+        sim_window(&s, 1000);
+        n += s.planned;
+    }
+    sim_end(&s);
+    return n;
+}
+
+/* A block that could not be moved rests for 8 windows, of either tier. */
+static void test_failures(void)
+{
+    static const struct {
+        HmMoveResult result;
+        unsigned plans;
+    } row[] = {
+        { HM_MOVE_BUDGET, 24 }, { HM_MOVE_BUSY, 24 }, { HM_MOVE_STALE, 24 },
+        { HM_MOVE_PINNED, 3 }, { HM_MOVE_MAP_LIMIT, 3 },
+        { HM_MOVE_FAILED, 3 },
+    };
+
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+            for (int access = 0; access < 2; access++) {
+                g_assert_cmpuint(plans_when(both[p], access, row[i].result,
+                                            false), ==, row[i].plans);
+            }
+        }
+    }
+    /* Temperature takes ten for one place of equal ones as they are. */
+    for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+        g_assert_cmpuint(plans_when("benefit", false, row[i].result, true),
+                         ==, row[i].plans);
+        g_assert_cmpuint(plans_when("benefit", true, row[i].result, true),
+                         ==, row[i].plans);
+    }
+    g_assert_cmpuint(plans_when("benefit", true, HM_MOVE_DONE, false), ==, 1);
+}
+
+/* A plan that was cut short goes on when asked again. */
+static void test_in_parts(void)
+{
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        static const size_t want[] = { 20, 20, 10, 0 };
+        Sim s;
+
+        sim_init_access(&s, both[p], 100, 300, 1, 10000);
+        for (unsigned w = 0; w < 20; w++) {
+            for (uint32_t b = 200; b < 250; b++) {
+                (b % 2 ? write_block : read_block)(&s, b);
+            }
+            s.max = w == 19 ? 20 : 0;
+            sim_window(&s, 1000);
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(want); i++) {
+            g_assert_cmpuint(s.planned, ==, want[i]);
+            s.planned = hm_policy_plan(s.policy, s.plan, 20);
+            check_plan(&s, s.planned);
+            carry_out(&s, s.planned);
+        }
+        sim_end(&s);
+    }
+}
+
+/* Of many, those that are read most come, and those read least go. */
+static void test_choice(void)
+{
+    enum { DRAM = 500, NVM = 2000, MOVES = 50 };
+
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        double least = 1, most = 0;
+        Sim s;
+
+        sim_init_access(&s, both[p], DRAM, NVM, 64, 5000);
+        for (unsigned w = 0; w < 60; w++) {
+            for (uint32_t b = 0; b < s.blocks; b++) {
+                unsigned n = b < DRAM ? b % 20 : b % 64;
+
+                for (unsigned k = 0; k < n; k++) {
+                    read_page(&s, b * 64ull + k);
+                }
+            }
+            s.max = w == 59 ? MOVES : 0;
+            sim_window(&s, 1000);
+        }
+        g_assert_cmpuint(s.planned, ==, MOVES);
+        for (size_t i = 0; i < s.planned; i++) {
+            least = MIN(least, hm_access_rate(s.access, s.plan[i].promote));
+            most = MAX(most, hm_access_rate(s.access, s.plan[i].demote));
+        }
+        g_test_message("%s: from %.3f up, to %.3f down", both[p], least,
+                       most);
+        g_assert_cmpfloat(least, >, 0.91);
+        g_assert_cmpfloat(most, <, 1.5 / 64);
+        sim_end(&s);
+    }
+}
+
+/* Its metadata does not grow with what is hot. */
+static void test_bytes(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 20000, .nvm = 180000,
+        .ppb = 1, .kind = { { 0, 0.3, 0.3 } },
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 4);
+    g_assert_cmpuint(hm_policy_bytes(s.policy), <, 2 * 1024 * 1024);
+    guest_end(&s, &g);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hybridmem/benefit/even-reads", test_even_reads);
+    g_test_add_func("/hybridmem/benefit/even-writes", test_even_writes);
+    g_test_add_func("/hybridmem/benefit/even-limited", test_even_limited);
+    g_test_add_func("/hybridmem/benefit/hot-reads", test_hot_reads);
+    g_test_add_func("/hybridmem/benefit/hot-reads-in-noise",
+                    test_hot_reads_in_noise);
+    g_test_add_func("/hybridmem/benefit/wear", test_wear);
+    g_test_add_func("/hybridmem/benefit/reads-only", test_reads_only);
+    g_test_add_func("/hybridmem/benefit/costs", test_costs);
+    g_test_add_func("/hybridmem/benefit/writes-alone", test_writes_alone);
+    g_test_add_func("/hybridmem/benefit/min-gain", test_min_gain);
+    g_test_add_func("/hybridmem/benefit/failures", test_failures);
+    g_test_add_func("/hybridmem/benefit/in-parts", test_in_parts);
+    g_test_add_func("/hybridmem/benefit/choice", test_choice);
+    g_test_add_func("/hybridmem/benefit/bytes", test_bytes);
+    return g_test_run();
+}
