@@ -15,6 +15,8 @@ KiB = 1024
 TRAFFIC_NOTES = """\
 *Traffic.* From mark to mark, by the meter: the guest's work, and all that QEMU
 and the server's kernel did meanwhile. *Left*: nvm write-backs, to unmanaged.
+*Instructions*, to unmanaged: a run lasts seconds where a user's lasts minutes,
+so windows are 25 ms of each 100, and sampling costs ten times its usual share.
 *Time* is modelled: an instruction takes 1 ns, as on the server's clock, and
 each line that is read is waited for, by the typical latency of the model that
 nvm stands for, and of `dram` for all other memory; to a machine all of DRAM
