@@ -493,7 +493,7 @@ static void test_failures(void)
     g_assert_cmpuint(plans_when("benefit", true, HM_MOVE_DONE, false), ==, 1);
 }
 
-/* Each window has another hottest block: they need not rest, the victim must. */
+/* Each window has another hottest block; the only victim rests. */
 static void test_victim_rests(void)
 {
     unsigned n = 0;
