@@ -215,6 +215,31 @@ static void test_hot_reads(void)
     }
 }
 
+/* Too fast to be worth much: it is learnt that moves do not pay. */
+static void test_restless(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .kind = { [HOT] = { 500, 1, 0 } },
+    };
+    uint64_t first = 0, last = 0;
+    Sim s;
+
+    guest_begin(&s, &g);
+    for (int i = 0; i < 60; i++) {
+        uint64_t moves;
+
+        guest_shift(&s, &g);
+        moves = guest_run(&s, &g, 3);
+        first += i < 10 ? moves : 0;
+        last += i >= 50 ? moves : 0;
+    }
+    g_test_message("%" PRIu64 " moves, then %" PRIu64, first, last);
+    g_assert_cmpfloat(first / 30.0, <, 0.05 * g.dram);
+    g_assert_cmpfloat(last / 30.0, <, 0.05 * g.dram);
+    guest_end(&s, &g);
+}
+
 /* Behind noise of reads and of writes, and with limits. */
 static void test_hot_reads_in_noise(void)
 {
@@ -458,7 +483,7 @@ static void test_failures(void)
             }
         }
     }
-    /* Temperature takes ten for one place of equal ones as they are. */
+    /* Temperature has no hot set of ten equal ones for one place. */
     for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
         g_assert_cmpuint(plans_when("benefit", false, row[i].result, true),
                          ==, row[i].plans);
@@ -466,6 +491,47 @@ static void test_failures(void)
                          ==, row[i].plans);
     }
     g_assert_cmpuint(plans_when("benefit", true, HM_MOVE_DONE, false), ==, 1);
+}
+
+/* Each window has another hottest block; the only victim rests. */
+static void test_victim_rests(void)
+{
+    unsigned n = 0;
+    Sim s;
+
+    sim_init(&s, "temperature", 1, 40, 1, 1000);
+    s.result = HM_MOVE_PINNED;
+    for (unsigned w = 0; w < 24; w++) {
+        write_block(&s, 1 + w);
+        sim_window(&s, 1000);
+        n += s.planned;
+    }
+    g_assert_cmpuint(n, ==, 3);
+    sim_end(&s);
+}
+
+/*
+ * Two blocks as hot as each other, and one place.  The one that has come looks
+ * colder at first, for it was not sampled; but it stays.
+ */
+static void test_stays(void)
+{
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++) {
+        unsigned moves = 0;
+        Sim s;
+
+        sim_init(&s, both[p], 1, 9, 16, 5000);
+        for (unsigned w = 0; w < 40; w++) {
+            write_block(&s, 5);
+            if (moves) {
+                write_block(&s, 7);
+            }
+            sim_window(&s, 1000);
+            moves += s.moves;
+        }
+        g_assert_cmpuint(moves, ==, 1);
+        sim_end(&s);
+    }
 }
 
 /* A plan that was cut short goes on when asked again. */
@@ -532,13 +598,16 @@ static void test_bytes(void)
 {
     Guest g = {
         .policy = "benefit", .access = true, .dram = 20000, .nvm = 180000,
-        .ppb = 1, .kind = { { 0, 0.3, 0.3 } },
+        .ppb = 1, .kind = { [HOT] = { 100000, 1, 1 } },
     };
     Sim s;
 
     guest_begin(&s, &g);
+    s.result = HM_MOVE_BUSY;
     guest_run(&s, &g, 4);
-    g_assert_cmpuint(hm_policy_bytes(s.policy), <, 2 * 1024 * 1024);
+    g_assert_cmpuint(s.planned, >, 10000);
+    g_test_message("%zu bytes", hm_policy_bytes(s.policy));
+    g_assert_cmpuint(hm_policy_bytes(s.policy), <, 1200 * 1000);
     guest_end(&s, &g);
 }
 
@@ -549,6 +618,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/even-writes", test_even_writes);
     g_test_add_func("/hybridmem/benefit/even-limited", test_even_limited);
     g_test_add_func("/hybridmem/benefit/hot-reads", test_hot_reads);
+    g_test_add_func("/hybridmem/benefit/restless", test_restless);
     g_test_add_func("/hybridmem/benefit/hot-reads-in-noise",
                     test_hot_reads_in_noise);
     g_test_add_func("/hybridmem/benefit/wear", test_wear);
@@ -557,6 +627,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/writes-alone", test_writes_alone);
     g_test_add_func("/hybridmem/benefit/min-gain", test_min_gain);
     g_test_add_func("/hybridmem/benefit/failures", test_failures);
+    g_test_add_func("/hybridmem/benefit/victim-rests", test_victim_rests);
+    g_test_add_func("/hybridmem/benefit/stays", test_stays);
     g_test_add_func("/hybridmem/benefit/in-parts", test_in_parts);
     g_test_add_func("/hybridmem/benefit/choice", test_choice);
     g_test_add_func("/hybridmem/benefit/bytes", test_bytes);
