@@ -91,7 +91,7 @@ void hm_params_init(HybridmemParameters *p)
         .cmq_cork = pp.cmq_cork_ms,
         .cmq_max_pairs = pp.cmq_max_pairs,
         .seed = pp.seed,
-        .reconcile_rate = 32 * MiB,
+        .reconcile_rate = 16 * MiB,
         .model = (char *)MODEL_NONE,
     };
     for (i = 0; i < ARRAY_SIZE(params); i++) {
