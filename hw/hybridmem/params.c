@@ -103,7 +103,7 @@ void hm_params_init(HybridmemParameters *p)
         .cmq_cork = pp.cmq_cork_ms,
         .cmq_max_pairs = pp.cmq_max_pairs,
         .seed = pp.seed,
-        .reconcile_rate = 32 * MiB,
+        .reconcile_rate = 16 * MiB,
         .model = (char *)MODEL_NONE,
         .has_objective = true,
         .objective = HYBRIDMEM_OBJECTIVE_TIME,
@@ -247,7 +247,9 @@ bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
     return false;
 }
 
-static bool concerns_thread(const HybridmemParameters *p)
+/* Else it only shows: no window need end early for it. */
+static bool concerns_thread(const HybridmemParameters *p,
+                            HybridmemPolicy policy)
 {
     unsigned i;
 
@@ -256,7 +258,8 @@ static bool concerns_thread(const HybridmemParameters *p)
             return true;
         }
     }
-    return p->has_policy || p->has_objective || p->model;
+    return p->has_policy || (policy == HYBRIDMEM_POLICY_BENEFIT &&
+                             (p->has_objective || p->model));
 }
 
 bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
@@ -275,7 +278,7 @@ bool hm_params_set(Hybridmem *hm, const HybridmemParameters *from,
         return false;
     }
     hm->params = whole;
-    if (concerns_thread(from)) {
+    if (concerns_thread(from, whole.policy)) {
         hm->params_changed = true;
         qemu_cond_broadcast(&hm->wake);
     }

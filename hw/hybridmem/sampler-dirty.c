@@ -19,7 +19,7 @@
  */
 #define SLICE (128 * GiB)
 
-/* Pages asked for at once when a snapshot is turned into a bitmap. */
+/* Pages asked for at once, at first; a power of 8. */
 #define GRANULE 64
 
 typedef struct DirtySampler {
@@ -104,31 +104,28 @@ static void dirty_stop(HmSampler *base)
     g_ptr_array_set_size(s->slices, 0);
 }
 
-static void collect_granule(MemoryRegion *mr, DirtyBitmapSnapshot *snap,
-                            uint64_t page, uint64_t end, unsigned long *dirty)
+/*
+ * Pages are asked for @granule at once; where one of them is dirty, by pieces
+ * an eighth as large.
+ */
+static void collect(MemoryRegion *mr, DirtyBitmapSnapshot *snap,
+                    uint64_t page, uint64_t end, unsigned granule,
+                    unsigned long *dirty)
 {
     uint64_t size = qemu_target_page_size();
+    uint64_t next;
 
-    for (; page < end; page++) {
-        if (memory_region_snapshot_get_dirty(mr, snap, page * size, size)) {
+    for (; page < end; page = next) {
+        next = MIN(page + granule, end);
+        if (!memory_region_snapshot_get_dirty(mr, snap, page * size,
+                                              (next - page) * size)) {
+            continue;
+        }
+        if (granule == 1) {
             set_bit(page, dirty);
+        } else {
+            collect(mr, snap, page, next, granule / 8, dirty);
         }
-    }
-}
-
-static void collect_slice(MemoryRegion *mr, DirtyBitmapSnapshot *snap,
-                          uint64_t page, uint64_t end, unsigned long *dirty)
-{
-    uint64_t size = qemu_target_page_size();
-
-    while (page < end) {
-        uint64_t next = MIN(page + GRANULE, end);
-
-        if (memory_region_snapshot_get_dirty(mr, snap, page * size,
-                                             (next - page) * size)) {
-            collect_granule(mr, snap, page, next, dirty);
-        }
-        page = next;
     }
 }
 
@@ -142,8 +139,8 @@ static void dirty_collect(HmSampler *base, unsigned long *dirty)
     for (i = 0; i < s->slices->len; i++) {
         uint64_t start = i * SLICE;
 
-        collect_slice(base->mr, g_ptr_array_index(s->slices, i), start / page,
-                      MIN(start + SLICE, size) / page, dirty);
+        collect(base->mr, g_ptr_array_index(s->slices, i), start / page,
+                MIN(start + SLICE, size) / page, GRANULE, dirty);
     }
     g_ptr_array_set_size(s->slices, 0);
 }
