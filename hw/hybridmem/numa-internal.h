@@ -35,6 +35,11 @@ struct HmNumaPlace {
     unsigned settle_wait, settle_backoff;       /* windows */
     bool settle_tried;
     bool quota_pending;
+    /*
+     * With it: pages in between may have been touched in dram since they were
+     * looked at.
+     */
+    uint64_t recheck, recheck_end;
     uint64_t quota_asked;       /* bytes */
 
     /* Work of one chunk. */

@@ -20,6 +20,7 @@
  * last time, name one page of each piece that may be one, before the rest.
  */
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/bitops.h"
 #include "qemu/cutils.h"
 #include "qemu/units.h"
@@ -1046,6 +1047,11 @@ static bool system_touch(void *addr, size_t len)
     bool any = false;
 
     if (fd < 0) {
+        warn_report_once("hybridmem: /proc/self/pagemap cannot be read: %s;"
+                         " pages that NUMA balancing has marked are taken for"
+                         " absent, and more than fast-size may lie on fast"
+                         " nodes (AppArmor: see docs/libvirt)",
+                         strerror(errno));
         return false;
     }
     if (pread(fd, entry, n * sizeof(*entry), (uintptr_t)addr / page *

@@ -125,6 +125,18 @@ static bool uncover(Hybridmem *hm, uint64_t page, uint64_t n)
     return false;
 }
 
+static bool look_at_range(Hybridmem *hm, uint64_t page, uint64_t n,
+                          bool thorough)
+{
+    HmNumaPlace *np = place_of(hm);
+
+    for (uint64_t i = 0; i < n; i++) {
+        np->page[i] = page + i;
+    }
+    return look(hm, n) &&
+           !(thorough && uncover(hm, page, n) && !look(hm, n));
+}
+
 static void sweep(Hybridmem *hm, uint64_t n)
 {
     HmNumaPlace *np = place_of(hm);
@@ -134,11 +146,7 @@ static void sweep(Hybridmem *hm, uint64_t n)
     while (n && g_get_monotonic_time() < end) {
         uint64_t k = MIN(MIN(n, np->chunk), hm->pages - np->next);
 
-        for (uint64_t i = 0; i < k; i++) {
-            np->page[i] = np->next + i;
-        }
-        if (!look(hm, k) ||
-            (!np->passes && uncover(hm, np->next, k) && !look(hm, k))) {
+        if (!look_at_range(hm, np->next, k, !np->passes)) {
             break;
         }
         np->next += k;
@@ -327,25 +335,56 @@ static void end_quota_change(Hybridmem *hm, bool complete)
     HmNumaPlace *np = place_of(hm);
 
     np->quota_pending = false;
+    np->recheck_end = complete ? 0 : np->recheck_end;
     qapi_event_send_hybridmem_quota_change(
         hm->id, np->quota_asked,
         hm_residency_pages(np->where, HM_PLACE_DRAM) * hm->page_size,
         complete);
 }
 
+/* No more than the quota is in dram, as far as is known. */
+static bool quota_holds(Hybridmem *hm)
+{
+    HmNumaPlace *np = place_of(hm);
+
+    return np->passes && hm_residency_pages(np->where, HM_PLACE_DRAM) <=
+                         hm_numa_quota_pages(hm);
+}
+
+/* False if there is more to look at. */
+static bool recheck_new_pages(Hybridmem *hm)
+{
+    HmNumaPlace *np = place_of(hm);
+    int64_t end = g_get_monotonic_time() + SWEEP_US;
+
+    while (np->recheck < np->recheck_end) {
+        uint64_t k = MIN(np->chunk, np->recheck_end - np->recheck);
+
+        if (g_get_monotonic_time() >= end ||
+            !look_at_range(hm, np->recheck, k, true)) {
+            return false;
+        }
+        np->recheck += k;
+    }
+    return true;
+}
+
 void hm_numa_window(Hybridmem *hm, uint64_t elapsed_ms)
 {
     HmNumaPlace *np = place_of(hm);
 
+    bool known = true;
+
     look_at_written(hm);
     sweep_some(hm, elapsed_ms);
+    if (np->quota_pending && quota_holds(hm)) {
+        known = recheck_new_pages(hm);
+    }
     seat_the_over(hm);
     choose_preferred(hm);
     hm_numa_publish(hm);
     tell_of_foreign(hm);
-    if (np->quota_pending && np->passes &&
-        hm_residency_pages(np->where, HM_PLACE_DRAM) <=
-        hm_numa_quota_pages(hm)) {
+    if (np->quota_pending && known && quota_holds(hm)) {
         end_quota_change(hm, true);
     }
 }
@@ -407,6 +446,8 @@ void hm_numa_set_quota(Hybridmem *hm, uint64_t fast_size)
     find_the_over(hm);
     np->quota_asked = fast_size;
     np->quota_pending = true;
+    np->recheck = 0;
+    np->recheck_end = MAX(np->recheck_end, np->fast_end);
     choose_preferred(hm);
     qemu_mutex_lock(&hm->lock);
     hm->tier_size[HM_TIER_DRAM] = fast_size;

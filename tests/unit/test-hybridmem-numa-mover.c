@@ -823,6 +823,26 @@ static void test_quota(void)
     tear_down(f);
 }
 
+/* It is not kept before pages are counted that nobody had seen. */
+static void test_quota_unseen(void)
+{
+    Fixture *f = set_up(4096, 1, 2048);
+
+    window(f, 0, 0);
+    touch(0, 512);
+    g_assert_cmpuint(kernel.used[FAST], >, 64);
+    hm_numa_set_quota(&f->hm, 64 * PAGE);
+    window(f, 0, 0);
+    g_assert_cmpuint(events.quota, ==, 0);
+    g_assert_cmpuint(settle(f), >, 0);
+    window(f, 0, 0);
+    g_assert_cmpuint(events.quota, ==, 1);
+    g_assert_true(events.quota_complete);
+    g_assert_cmpuint(kernel.used[FAST], <=, 64);
+    check_truth(f);
+    tear_down(f);
+}
+
 /* Whatever happens: never more in dram by us, and the truth is known. */
 static void test_random(void)
 {
@@ -1021,6 +1041,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/numa-mover/new-pages-by-room",
                     test_new_pages_by_room);
     g_test_add_func("/hybridmem/numa-mover/quota", test_quota);
+    g_test_add_func("/hybridmem/numa-mover/quota-unseen", test_quota_unseen);
     g_test_add_func("/hybridmem/numa-mover/random", test_random);
     g_test_add_data_func("/hybridmem/numa-mover/thread", GUINT_TO_POINTER(1),
                          test_thread);
