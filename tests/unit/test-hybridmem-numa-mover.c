@@ -829,6 +829,8 @@ static void test_quota_unseen(void)
     Fixture *f = set_up(4096, 1, 2048);
 
     window(f, 0, 0);
+    f->hm.params.reconcile_rate = 0;
+    f->hm.numa->sweep_tokens = 0;
     touch(0, 512);
     g_assert_cmpuint(kernel.used[FAST], >, 64);
     hm_numa_set_quota(&f->hm, 64 * PAGE);
