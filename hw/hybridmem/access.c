@@ -51,6 +51,7 @@ struct HmAccess {
     uint32_t pages_per_block;
     uint32_t window;
     uint32_t hand;
+    bool cold_costs;
     unsigned haste;             /* leave is 2^haste times shorter */
     uint64_t saved;             /* faults; less than the next block needs */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
@@ -107,6 +108,11 @@ void hm_access_set_half_life(HmAccess *a, double windows)
     }
 }
 
+void hm_access_set_cold_costs(HmAccess *a, bool costs)
+{
+    a->cold_costs = costs;
+}
+
 /* -- Whom to look at -- */
 
 static uint32_t windows_since(const HmAccess *a, const Block *b)
@@ -123,7 +129,7 @@ static uint32_t pages_of(const HmAccess *a, uint32_t block)
 
 static uint64_t faults_of(const HmAccess *a, uint32_t block)
 {
-    return a->block[block].accessed ? pages_of(a, block) : 0;
+    return a->cold_costs || a->block[block].accessed ? pages_of(a, block) : 0;
 }
 
 /* The hand has gone round once at @end: put what comes before it in front. */

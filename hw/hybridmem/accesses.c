@@ -47,6 +47,7 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
         hm->page_size, hm->pages_per_block, &as->why);
     if (as->sampler) {
         as->rates = hm_access_new(hm->pages, hm->pages_per_block);
+        hm_access_set_cold_costs(as->rates, !hm->mover->holds_guest);
         as->seen = bitmap_new(hm->pages);
         migration_add_notifier(&as->migration, migration_starts);
     }

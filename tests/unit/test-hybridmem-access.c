@@ -756,6 +756,30 @@ static void test_short_block(void)
 }
 
 /* After any time, 2^12 windows and a bit more included, all are looked at. */
+static uint32_t idle(Sim *s, uint32_t block)
+{
+    return 0;
+}
+
+/* A guest at rest is watched whole, unless that costs, too. */
+static void test_cold_costs(void)
+{
+    for (int costs = 0; costs < 2; costs++) {
+        Sim s;
+
+        sim_init(&s, 4000, 4);
+        hm_access_set_cold_costs(s.a, costs);
+        for (unsigned w = 0; w < 50; w++) {
+            window(&s, s.blocks, 400, idle);
+            g_assert_cmpuint(s.n, <=, costs ? 100 : 1000);
+        }
+        if (!costs) {
+            g_assert_cmpuint(s.n, ==, 1000);
+        }
+        sim_end(&s);
+    }
+}
+
 static void test_wrap(void)
 {
     static const unsigned away[] = { 2050, 4094, 4095, 4096, 4097, 8192 };
@@ -791,6 +815,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access/parts", test_parts);
     g_test_add_func("/hybridmem/access/weight", test_weight);
     g_test_add_func("/hybridmem/access/keeps", test_keeps);
+    g_test_add_func("/hybridmem/access/cold-costs", test_cold_costs);
     g_test_add_func("/hybridmem/access/turns", test_turns);
     g_test_add_func("/hybridmem/access/dear-blocks", test_dear_blocks);
     g_test_add_func("/hybridmem/access/what-is-left", test_what_is_left);

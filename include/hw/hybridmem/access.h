@@ -45,6 +45,12 @@ void hm_access_free(HmAccess *a);
 void hm_access_set_half_life(HmAccess *a, double windows);
 
 /*
+ * Is a block that is not accessed as dear to look at as one that is?  So it
+ * is where dropped pages are mapped again by who looks.
+ */
+void hm_access_set_cold_costs(HmAccess *a, bool costs);
+
+/*
  * Begins a window: writes to @block the blocks to look at, ascending, with
  * their weights (see HmWindow), at most @max.  Stops before those would have
  * the guest make more than @max_faults page faults, going by what was found
