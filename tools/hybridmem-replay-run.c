@@ -323,6 +323,7 @@ void run_policy(const Setup *setup, const Survey *s, const HmPolicyOps *ops,
     r.frames = first_frames(setup);
     r.heat = hm_heat_new(info->pages, setup->pages_per_block,
                          setup->half_life_ms);
+    /* Whether it looks at them depends on its parameters. */
     if (ops->accesses && s->access_windows) {
         r.access = hm_access_new(info->pages, setup->pages_per_block);
         r.watched = g_new(uint32_t, hm_access_blocks(r.access));

@@ -23,9 +23,14 @@
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 
+#define CANNOT_DROP "the kernel does not drop its pages: do without" \
+                    " mem-lock=on; huge pages need Linux 5.18"
+
 #define PRESENT (1ULL << 63)    /* in an entry of pagemap */
 #define LOOK 1024               /* entries read at once */
 #define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
+/* Dropped at once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
+#define SLICE (8 * MiB)
 
 struct HmAccessSampler {
     uint8_t *host;
@@ -36,8 +41,10 @@ struct HmAccessSampler {
     bool restore;               /* in this window: map again what was */
     unsigned long *mapped;      /* before the drop, if @restore */
     QemuMutex lock;
-    int uffd;                   /* guarded by @lock; -1: none */
-    bool fine;                  /* guarded by @lock: have one */
+    /* Guarded by @lock. */
+    int uffd;                   /* -1: none; held in windows only */
+    bool fine;                  /* have one */
+    bool was_fine;              /* the last window had, or this one has */
 };
 
 /* --- what the mapping is ---------------------------------------------- */
@@ -102,8 +109,15 @@ static const char *why_not(const uint8_t *host, uint64_t size)
  */
 static bool drop(HmAccessSampler *s, uint64_t page, uint64_t n)
 {
-    return !madvise(s->host + page * s->page_size, n * s->page_size,
-                    MADV_DONTNEED);
+    uint64_t slice = MAX(SLICE / s->page_size, s->pages_per_block);
+
+    for (; n; page += MIN(n, slice), n -= MIN(n, slice)) {
+        if (madvise(s->host + page * s->page_size,
+                    MIN(n, slice) * s->page_size, MADV_DONTNEED)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* --- page by page -------------------------------------------------------- */
@@ -121,7 +135,6 @@ static int open_userfaultfd(void)
     return fd;
 }
 
-/* Mappings made since the last time are not in yet: so again each time. */
 static bool take_range(HmAccessSampler *s, int fd)
 {
     struct uffdio_register reg = {
@@ -132,10 +145,13 @@ static bool take_range(HmAccessSampler *s, int fd)
     return !ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
-/* Closing it lets go of all ranges. */
+/* Closing it would do, but a child that is being forked may have a copy. */
 static void let_go(HmAccessSampler *s)
 {
+    struct uffdio_range all = { (uintptr_t)s->host, s->size };
+
     if (s->uffd >= 0) {
+        (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &all);
         close(s->uffd);
         s->uffd = -1;
     }
@@ -143,15 +159,35 @@ static void let_go(HmAccessSampler *s)
 
 static void stop_fault_around(HmAccessSampler *s)
 {
-    if (!s->fine) {
-        return;
-    }
-    if (s->uffd < 0) {
+    qemu_mutex_lock(&s->lock);
+    if (s->fine && s->uffd < 0) {
         s->uffd = open_userfaultfd();
+        if (s->uffd >= 0 && !take_range(s, s->uffd)) {
+            let_go(s);
+        }
     }
-    if (s->uffd >= 0 && !take_range(s, s->uffd)) {
-        let_go(s);
-    }
+    s->was_fine = s->uffd >= 0;
+    qemu_mutex_unlock(&s->lock);
+}
+
+/*
+ * Mappings that moves make are not in the range, and do not merge with those
+ * that are; and pages mapped by reads in it fault again when written.  So it
+ * is held no longer than it must.
+ */
+static void let_faults_around(HmAccessSampler *s)
+{
+    qemu_mutex_lock(&s->lock);
+    s->was_fine = s->uffd >= 0;
+    let_go(s);
+    qemu_mutex_unlock(&s->lock);
+}
+
+void hm_access_sampler_release(HmAccessSampler *s)
+{
+    qemu_mutex_lock(&s->lock);
+    let_go(s);
+    qemu_mutex_unlock(&s->lock);
 }
 
 void hm_access_sampler_fine(HmAccessSampler *s, bool fine)
@@ -159,6 +195,7 @@ void hm_access_sampler_fine(HmAccessSampler *s, bool fine)
     qemu_mutex_lock(&s->lock);
     s->fine = fine;
     if (!fine) {
+        s->was_fine = false;
         let_go(s);
     }
     qemu_mutex_unlock(&s->lock);
@@ -170,7 +207,7 @@ uint64_t hm_access_sampler_granule(const HmAccessSampler *s)
     bool fine;
 
     qemu_mutex_lock(&sampler->lock);
-    fine = sampler->uffd >= 0;
+    fine = sampler->was_fine;
     qemu_mutex_unlock(&sampler->lock);
     return fine ? s->page_size : MAX(s->page_size, FAULT_AROUND);
 }
@@ -218,17 +255,64 @@ static void look(const HmAccessSampler *s, Run run, unsigned long *present)
     }
 }
 
+/* Where one page cannot be had, the others behind it can. */
+static void populate(HmAccessSampler *s, uint64_t page, uint64_t n)
+{
+    uint8_t *at = s->host + page * s->page_size;
+
+    if (madvise(at, n * s->page_size, MADV_POPULATE_READ) == 0) {
+        return;
+    }
+    for (uint64_t i = 0; n > 1 && i < n; i++) {
+        (void)madvise(at + i * s->page_size, s->page_size,
+                      MADV_POPULATE_READ);
+    }
+}
+
+/* What was mapped and has been given back since, is a hole of the file. */
+static void forget_holes(HmAccessSampler *s, Run run)
+{
+    unsigned char there[LOOK];
+
+    for (uint64_t done = 0; done < run.n; done += LOOK) {
+        uint64_t first = run.first + done, n = MIN(LOOK, run.n - done);
+
+        if (mincore(s->host + first * s->page_size, n * s->page_size,
+                    there)) {
+            bitmap_clear(s->mapped, first, n);
+            continue;
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            if (!(there[i] & 1)) {
+                clear_bit(first + i, s->mapped);
+            }
+        }
+    }
+}
+
 /* No other pages: a hole of the file would be filled. */
 static void map_again(HmAccessSampler *s, Run run)
 {
     uint64_t end = run.first + run.n, to;
 
+    forget_holes(s, run);
     for (uint64_t at = find_next_bit(s->mapped, end, run.first); at < end;
          at = find_next_bit(s->mapped, end, to)) {
         to = find_next_zero_bit(s->mapped, end, at);
-        /* What does not come is absent until it is used. */
-        (void)madvise(s->host + at * s->page_size, (to - at) * s->page_size,
-                      MADV_POPULATE_READ);
+        populate(s, at, to - at);
+    }
+}
+
+/* From those that are in QEMU's page table. */
+static void lift_doubt(HmAccessSampler *s, Run run)
+{
+    g_autofree unsigned long *present = bitmap_new(s->pages);
+
+    look(s, run, present);
+    for (uint64_t p = run.first; p < run.first + run.n; p++) {
+        if (test_bit(p, present)) {
+            clear_bit(p, s->doubtful);
+        }
     }
 }
 
@@ -238,9 +322,13 @@ static bool drop_run(HmAccessSampler *s, Run run)
         bitmap_clear(s->mapped, run.first, run.n);
         look(s, run, s->mapped);
     }
-    /* Also where it fails: of several mappings the first may be dropped. */
     bitmap_set(s->doubtful, run.first, run.n);
-    return drop(s, run.first, run.n);
+    if (drop(s, run.first, run.n)) {
+        return true;
+    }
+    /* Of several mappings the first may be dropped. */
+    lift_doubt(s, run);
+    return false;
 }
 
 /* After all is seen: it may map neighbours, too. */
@@ -260,15 +348,13 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     if (*why) {
         return false;
     }
-    qemu_mutex_lock(&s->lock);
     stop_fault_around(s);
-    qemu_mutex_unlock(&s->lock);
     s->restore = restore;
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
+            let_faults_around(s);
             restore_blocks(s, block, i);
-            *why = "the kernel does not drop its pages (mem-lock=on, or huge"
-                   " pages before Linux 5.18)";
+            *why = CANNOT_DROP;
             return false;
         }
     }
@@ -278,11 +364,18 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
 void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
                             size_t n, bool logged, unsigned long *seen)
 {
+    bool sure;
+
+    for (size_t i = 0; i < n;) {
+        look(s, next_run(s, block, n, &i), seen);
+    }
+    let_faults_around(s);
+    /* Else a page may be back because of its neighbour, for QEMU alone. */
+    sure = !logged && s->was_fine;
     for (size_t i = 0; i < n;) {
         Run run = next_run(s, block, n, &i);
 
-        look(s, run, seen);
-        for (uint64_t p = run.first; !logged && p < run.first + run.n; p++) {
+        for (uint64_t p = run.first; sure && p < run.first + run.n; p++) {
             if (test_bit(p, seen)) {
                 clear_bit(p, s->doubtful);
             }
@@ -296,12 +389,27 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
     for (uint64_t i = 0; i < BITS_TO_LONGS(s->pages); i++) {
         unsigned long both = dirty[i] & s->doubtful[i];
 
-        dirty[i] &= ~both;
-        s->doubtful[i] &= ~both;
+        if (both) {
+            dirty[i] &= ~both;
+            s->doubtful[i] &= ~both;
+        }
     }
 }
 
 /* --- life ---------------------------------------------------------------- */
+
+/* Once, so that the reason is known before a policy counts on it. */
+static bool try_it(HmAccessSampler *s, const char **why)
+{
+    g_autofree unsigned long *seen = bitmap_new(s->pages);
+    const uint32_t first = 0;
+
+    if (!hm_access_sampler_start(s, &first, 1, true, why)) {
+        return false;
+    }
+    hm_access_sampler_read(s, &first, 1, true, seen);
+    return true;
+}
 
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
@@ -336,6 +444,10 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->uffd = -1;
     s->fine = true;
     qemu_mutex_init(&s->lock);
+    if (!try_it(s, why)) {
+        hm_access_sampler_free(s);
+        return NULL;
+    }
     return s;
 }
 

@@ -52,6 +52,7 @@ struct HmAccess {
     uint32_t window;
     uint32_t hand;
     bool cold_costs;
+    uint32_t fault_pages;
     unsigned haste;             /* leave is 2^haste times shorter */
     uint64_t saved;             /* faults; less than the next block needs */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
@@ -86,6 +87,7 @@ HmAccess *hm_access_new(uint64_t pages, uint32_t pages_per_block)
     a->pages = pages;
     a->blocks = blocks;
     a->pages_per_block = pages_per_block;
+    a->fault_pages = 1;
     a->hist[0] = blocks;
     a->block = hm_bigmem_new(block_bytes(a));
     hm_access_set_half_life(a, HM_ACCESS_HALF_LIFE);
@@ -113,6 +115,12 @@ void hm_access_set_cold_costs(HmAccess *a, bool costs)
     a->cold_costs = costs;
 }
 
+void hm_access_set_fault_pages(HmAccess *a, uint32_t pages)
+{
+    g_assert(pages > 0);
+    a->fault_pages = pages;
+}
+
 /* -- Whom to look at -- */
 
 static uint32_t windows_since(const HmAccess *a, const Block *b)
@@ -129,7 +137,10 @@ static uint32_t pages_of(const HmAccess *a, uint32_t block)
 
 static uint64_t faults_of(const HmAccess *a, uint32_t block)
 {
-    return a->cold_costs || a->block[block].accessed ? pages_of(a, block) : 0;
+    if (!a->cold_costs && !a->block[block].accessed) {
+        return 0;
+    }
+    return DIV_ROUND_UP(pages_of(a, block), a->fault_pages);
 }
 
 /* The hand has gone round once at @end: put what comes before it in front. */

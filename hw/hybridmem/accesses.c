@@ -12,6 +12,11 @@
 #include "hw/hybridmem/engine.h"
 #include "trace.h"
 
+/* Bytes watched in a window: some 150 ms to drop and look. */
+#define WATCH_MAX (4 * GiB)
+/* Of any limit, so that an interval's share is a number. */
+#define PER_SECOND_MAX (1ULL << 48)
+
 struct HmAccesses {
     HmAccessSampler *sampler;   /* NULL: @why */
     const char *why;            /* a static string; guarded by hm->lock */
@@ -21,6 +26,7 @@ struct HmAccesses {
     uint8_t *weight;
     size_t room;                /* of those arrays */
     unsigned long *seen;
+    uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
     NotifierWithReturn migration;
 };
@@ -41,13 +47,17 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
 HmAccesses *hm_accesses_new(Hybridmem *hm)
 {
     HmAccesses *as = g_new0(HmAccesses, 1);
+    uint64_t host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
 
+    as->host_page = host_page;
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
         hm->page_size, hm->pages_per_block, &as->why);
     if (as->sampler) {
         as->rates = hm_access_new(hm->pages, hm->pages_per_block);
         hm_access_set_cold_costs(as->rates, !hm->mover->holds_guest);
+        hm_access_set_fault_pages(as->rates, MAX(host_page / hm->page_size,
+                                                 1));
         as->seen = bitmap_new(hm->pages);
         migration_add_notifier(&as->migration, migration_starts);
     }
@@ -74,7 +84,7 @@ const HmAccess *hm_accesses_rates(const HmAccesses *as)
 
 bool hm_accesses_wanted(const Hybridmem *hm)
 {
-    return hm->accesses->sampler && hm->policy->ops->accesses;
+    return hm->accesses->sampler && hm_policy_accesses(hm->policy);
 }
 
 uint64_t hm_accesses_bytes(const HmAccesses *as)
@@ -89,10 +99,17 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
     }
 }
 
+void hm_accesses_release(HmAccesses *as)
+{
+    if (as->sampler) {
+        hm_access_sampler_release(as->sampler);
+    }
+}
+
 /* What one interval may cost, of what a second may. */
 static uint64_t share(uint64_t per_second, const HybridmemParameters *p)
 {
-    return MAX(muldiv64(per_second, p->interval, 1000), 1);
+    return MAX(muldiv64(MIN(per_second, PER_SECOND_MAX), p->interval, 1000), 1);
 }
 
 static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
@@ -101,7 +118,7 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
     uint64_t bytes = p->access_rate ? share(p->access_rate, p) : UINT64_MAX;
     uint64_t faults = p->access_faults ? share(p->access_faults, p) :
                       UINT64_MAX;
-    size_t most = MIN(MAX(bytes / hm->block_size, 1),
+    size_t most = MIN(MAX(MIN(bytes, WATCH_MAX) / hm->block_size, 1),
                       hm_access_blocks(as->rates));
 
     if (most > as->room) {
@@ -201,7 +218,8 @@ HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
     qemu_mutex_unlock(&hm->lock);
     if (as->sampler) {
         info->has_granule = true;
-        info->granule = hm_access_sampler_granule(as->sampler);
+        info->granule = MAX(hm_access_sampler_granule(as->sampler),
+                            as->host_page);
     }
     info->windows = s.access_windows;
     info->watched_bytes = s.watched_bytes;

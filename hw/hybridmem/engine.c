@@ -26,6 +26,8 @@
 /* That of writes to nvm is given by the day; it allows an hour's at once. */
 #define DAY (24 * 3600.0)
 #define HOUR 3600.0
+/* ms in which nothing moves. */
+#define ACCESS_WINDOW_MAX 1000
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
 /* How long a policy that never rests waits when nothing could be moved. */
@@ -265,6 +267,23 @@ static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
     qemu_mutex_unlock(&hm->lock);
 }
 
+/*
+ * Commands have no budget, and what brings RAM to where it must be has none of
+ * wear, but what they write is taken from it.
+ */
+static void spend_wear(Hybridmem *hm, const HybridmemParameters *p)
+{
+    uint64_t written;
+
+    qemu_mutex_lock(&hm->lock);
+    written = hm->stats.nvm_written_bytes;
+    qemu_mutex_unlock(&hm->lock);
+    if (p->max_nvm_writes) {
+        hm->wear_tokens -= written - hm->wear_spent;
+    }
+    hm->wear_spent = written;
+}
+
 /* Token buckets that may go into debt for one batch. */
 static void refill(Hybridmem *hm, const HybridmemParameters *p)
 {
@@ -279,23 +298,10 @@ static void refill(Hybridmem *hm, const HybridmemParameters *p)
                                burst * p->max_bandwidth);
     hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
                            burst * stall_rate);
+    spend_wear(hm, p);
     hm->wear_tokens = MIN(hm->wear_tokens +
                           seconds / DAY * p->max_nvm_writes,
                           HOUR / DAY * p->max_nvm_writes);
-}
-
-/* Commands have no budget, but what they write is taken from it. */
-static void spend_wear(Hybridmem *hm, const HybridmemParameters *p)
-{
-    uint64_t written;
-
-    qemu_mutex_lock(&hm->lock);
-    written = hm->stats.nvm_written_bytes;
-    qemu_mutex_unlock(&hm->lock);
-    if (p->max_nvm_writes) {
-        hm->wear_tokens -= written - hm->wear_spent;
-    }
-    hm->wear_spent = written;
 }
 
 /* Without a limit no debt is made, that a limit set later would call in. */
@@ -308,14 +314,12 @@ static void spend(Hybridmem *hm, const HybridmemParameters *p,
     if (p->max_stall) {
         hm->stall_tokens -= b->stall_ns;
     }
-    spend_wear(hm, p);
 }
 
 static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
 {
     return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
-           (!p->max_stall || hm->stall_tokens > 0) &&
-           (!p->max_nvm_writes || hm->wear_tokens > 0);
+           (!p->max_stall || hm->stall_tokens > 0);
 }
 
 static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
@@ -323,12 +327,12 @@ static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
 {
     n = MIN(n, BATCH_MAX);
     if (p->max_bandwidth) {
-        size_t fits = hm->bandwidth_tokens / (2.0 * hm->block_size);
+        size_t fits = MAX(hm->bandwidth_tokens, 0) / (2.0 * hm->block_size);
 
         n = MIN(n, MAX(fits, 1));
     }
     if (p->max_nvm_writes) {
-        size_t fits = hm->wear_tokens / hm->block_size;
+        size_t fits = MAX(hm->wear_tokens, 0) / (2.0 * hm->block_size);
 
         n = MIN(n, MAX(fits, 1));
     }
@@ -366,10 +370,14 @@ static bool run_batch(Hybridmem *hm, HmBatch *b)
 }
 
 /* Waits for the budget, if it is used up.  False if it does not come. */
-static bool afford(Hybridmem *hm, const HybridmemParameters *p,
+static bool afford(Hybridmem *hm, const HybridmemParameters *p, HmCause cause,
                    int64_t until_ns)
 {
     refill(hm, p);
+    if (cause == HM_CAUSE_POLICY && p->max_nvm_writes &&
+        hm->wear_tokens <= 0) {
+        return false;           /* it comes by the day */
+    }
     while (!affordable(hm, p)) {
         if (now_ns() >= until_ns ||
             !wait_until(hm, MIN(until_ns, now_ns() + REFILL_NS)) ||
@@ -420,8 +428,9 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_STALE, results);
             return;
         }
-        if ((cause == HM_CAUSE_SETTLE && now_ns() >= until_ns) ||
-            (budget && !afford(hm, &p, until_ns))) {
+        if ((i || cause != HM_CAUSE_SETTLE) &&
+            ((cause == HM_CAUSE_SETTLE && now_ns() >= until_ns) ||
+             (budget && !afford(hm, &p, cause, until_ns)))) {
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
             return;
         }
@@ -669,28 +678,32 @@ static bool read_sample(Hybridmem *hm, bool last)
     return !last || call_main(hm, main_sample_stop);
 }
 
-/* Serves nobody who needs placement.  False if the engine is to end. */
+/* Serves nobody who needs placement.  False if somebody does. */
 static bool wait_alone(Hybridmem *hm, int64_t until_ns)
 {
+    bool whole;
     int64_t left;
-    bool go_on;
 
     qemu_mutex_lock(&hm->lock);
-    while (!hm->quit && (left = until_ns - now_ns()) > 0) {
-        if (!serve_heat(hm)) {
-            qemu_cond_timedwait(&hm->wake, &hm->lock,
-                                DIV_ROUND_UP(left, 1000000));
+    while ((left = until_ns - now_ns()) > 0) {
+        if (serve_heat(hm)) {
+            continue;
         }
+        if (hm->quit || hm->params_changed || next_request(hm)) {
+            break;
+        }
+        qemu_cond_timedwait(&hm->wake, &hm->lock,
+                            DIV_ROUND_UP(left, 1000000));
     }
-    go_on = !hm->quit;
+    whole = left <= 0;
     qemu_mutex_unlock(&hm->lock);
-    return go_on;
+    return whole;
 }
 
 /* Most of what the other window leaves is for moves. */
 static int64_t access_window_ns(const HybridmemParameters *p)
 {
-    uint32_t ms = p->access_window;
+    uint32_t ms = MIN(p->access_window, ACCESS_WINDOW_MAX);
 
     if (p->window < p->interval) {
         ms = MIN(ms, MAX((p->interval - p->window) / 4, 1));
@@ -702,17 +715,18 @@ static int64_t access_window_ns(const HybridmemParameters *p)
 static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
 {
     HmWindow w;
+    bool whole;
 
     if (!hm_accesses_wanted(hm)) {
         return true;
     }
     hm_accesses_begin(hm, p, &w);
-    wait_alone(hm, now_ns() + access_window_ns(p));
+    whole = wait_alone(hm, now_ns() + access_window_ns(p));
     hm_accesses_end(hm, &w, now_ns());
     if (!call_main(hm, main_check)) {
         return false;
     }
-    if (!hm->inhibitors) {
+    if (whole && !hm->inhibitors) {
         hm_accesses_digest(hm, &w);
     }
     return true;

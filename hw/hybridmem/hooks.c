@@ -153,3 +153,14 @@ uint8_t hybridmem_vhost_dirty_mask(MemoryRegion *mr)
     hm_engine_foreach(is_backend_of, &mr);
     return mr ? 0 : 1 << DIRTY_MEMORY_VGA;
 }
+
+static void release_userfaultfd(Hybridmem *hm, void *unused)
+{
+    hm_accesses_release(hm->accesses);
+}
+
+bool hybridmem_release_userfaultfd(void)
+{
+    hm_engine_foreach(release_userfaultfd, NULL);
+    return true;
+}

@@ -237,7 +237,8 @@ bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
     ERRP_GUARD();
     double read_cost, write_cost;
 
-    if (costs(p, &read_cost, &write_cost)) {
+    if (p->policy != HYBRIDMEM_POLICY_BENEFIT ||
+        costs(p, &read_cost, &write_cost)) {
         return true;
     }
     error_setg(errp, "objective=%s needs a model of which the energy is known,"
@@ -412,7 +413,8 @@ void hm_params_class_init(ObjectClass *oc)
                                    &HybridmemPolicy_lookup, policy_get,
                                    policy_set);
     object_class_property_set_description(oc, "policy",
-        "write-heat, cmq, manual, none, or shuffle (for tests)");
+        "benefit, write-heat, temperature, cmq, manual, none, or shuffle (for"
+        " tests)");
     object_class_property_add_str(oc, "model", model_get, model_set);
     object_class_property_set_description(oc, "model", models);
 }

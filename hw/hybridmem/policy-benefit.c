@@ -321,6 +321,11 @@ static void benefit_observe(HmPolicy *p, const HmWindow *w)
     hm_forecast_end(b->forecast);
 }
 
+static bool benefit_accesses(const HmPolicy *p)
+{
+    return container_of(p, HmBenefit, parent)->read_cost > 0;
+}
+
 static void benefit_params_changed(HmPolicy *p)
 {
     HmBenefit *b = benefit_of(p);
@@ -364,7 +369,7 @@ static size_t benefit_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_benefit = {
     .name = "benefit",
-    .accesses = true,
+    .accesses = benefit_accesses,
     .create = benefit_create,
     .destroy = benefit_destroy,
     .observe = benefit_observe,

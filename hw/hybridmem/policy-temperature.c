@@ -66,6 +66,11 @@ static uint32_t hot_from(const HmPolicy *p)
     return rate > 0 ? KEY_MAX / 2 + lrint(log2(rate) * STEPS) : 1;
 }
 
+static bool temperature_accesses(const HmPolicy *p)
+{
+    return true;
+}
+
 static void temperature_observe(HmPolicy *p, const HmWindow *w)
 {
     HmTemperature *t = temperature_of(p);
@@ -197,7 +202,7 @@ static size_t temperature_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_temperature = {
     .name = "temperature",
-    .accesses = true,
+    .accesses = temperature_accesses,
     .create = temperature_create,
     .destroy = temperature_destroy,
     .observe = temperature_observe,

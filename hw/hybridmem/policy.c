@@ -80,10 +80,15 @@ void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params)
     }
 }
 
+bool hm_policy_accesses(const HmPolicy *p)
+{
+    return p->ops->accesses && p->ops->accesses(p);
+}
+
 void hm_policy_observe(HmPolicy *p, const HmWindow *w)
 {
     if (p->ops->observe &&
-        (w->sense == HM_SENSE_WRITES || p->ops->accesses)) {
+        (w->sense == HM_SENSE_WRITES || hm_policy_accesses(p))) {
         p->ops->observe(p, w);
     }
 }

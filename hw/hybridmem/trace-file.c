@@ -411,7 +411,7 @@ static bool take_info(HmTraceInfo *info, Cursor *c)
     memcpy(info->policy, c->at, name);
     return is_power_of_2(info->page_size) && info->pages &&
            is_power_of_2(info->pages_per_block) && info->half_life_ms &&
-           info->pages / info->pages_per_block < UINT32_MAX;
+           DIV_ROUND_UP(info->pages, info->pages_per_block) < HM_BLOCK_NONE;
 }
 
 static bool is_trace(const uint8_t *data, size_t size, char **why)

@@ -614,7 +614,14 @@ static void test_restore(void)
     g_assert_false(present(&r, 7));
     g_assert_cmpuint(blocks_of_file(&r), ==, before);
 
-    /* What has been given back since stays away. */
+    /* What is given back meanwhile stays away. */
+    start(&r, true);
+    g_assert_cmpint(fallocate(r.fd, FALLOC_FL_PUNCH_HOLE |
+                              FALLOC_FL_KEEP_SIZE, 0, 200 * PAGE), ==, 0);
+    finish(&r, false);
+    g_assert_cmpuint(blocks_of_file(&r), ==, before - 200 * PAGE / 512);
+
+    /* And what was given back before. */
     g_assert_cmpint(fallocate(r.fd, FALLOC_FL_PUNCH_HOLE |
                               FALLOC_FL_KEEP_SIZE, 0, r.pages * PAGE), ==, 0);
     start(&r, true);
@@ -629,12 +636,15 @@ static void test_restore(void)
  * Blocks of 4: 1 and 3 are watched, pages 4 to 7 and 12 to 15.  Pages 5 and
  * 13 are used in the window.
  */
-static void doubt(bool logged, uint64_t doubtful)
+static void doubt(bool logged, bool fine, uint64_t doubtful)
 {
     unsigned long dirty = 0xffff;
     Ram r;
 
     ram_init(&r, 16, 4);
+    hm_access_sampler_fine(r.s, fine);
+    /* It has been tried on block 0. */
+    hm_access_sampler_doubt(r.s, &dirty);
     r.block[0] = 1;
     r.block[1] = 3;
     r.n = 2;
@@ -659,8 +669,12 @@ static void doubt(bool logged, uint64_t doubtful)
 
 static void test_doubt(void)
 {
-    doubt(false, 0xd0d0);
-    doubt(true, 0xf0f0);
+    if (can_be_fine()) {
+        doubt(false, true, 0xd0d0);
+    }
+    doubt(true, true, 0xf0f0);
+    /* A page may be back because of its neighbour. */
+    doubt(false, false, 0xf0f0);
 }
 
 /* -- The userfaultfd ----------------------------------------------------- */

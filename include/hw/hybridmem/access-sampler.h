@@ -56,6 +56,8 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
 /* Takes from @dirty what may be a read: see above. */
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);
 
+/* Any thread.  Another userfaultfd may have the range now. */
+void hm_access_sampler_release(HmAccessSampler *s);
 /* Any thread.  Reads are seen by 64 KiB from here on, until _fine(true). */
 void hm_access_sampler_fine(HmAccessSampler *s, bool fine);
 /* The least of bytes that a read is seen by. */

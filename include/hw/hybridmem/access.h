@@ -50,6 +50,9 @@ void hm_access_set_half_life(HmAccess *a, double windows);
  */
 void hm_access_set_cold_costs(HmAccess *a, bool costs);
 
+/* Pages that one page fault maps: those of a huge page; 1 by default. */
+void hm_access_set_fault_pages(HmAccess *a, uint32_t pages);
+
 /*
  * Begins a window: writes to @block the blocks to look at, ascending, with
  * their weights (see HmWindow), at most @max.  Stops before those would have

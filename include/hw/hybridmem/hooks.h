@@ -28,6 +28,12 @@ int hybridmem_vhost_begin(struct vhost_dev *dev, Error **errp);
 void hybridmem_vhost_end(struct vhost_dev *dev);
 bool hybridmem_vhost_in_use(void);
 
+/*
+ * Migration is going to try a userfaultfd of its own on all of guest RAM;
+ * engines have none for now.  Main loop.  Always true.
+ */
+bool hybridmem_release_userfaultfd(void);
+
 /* Dirty clients (bits 1 << DIRTY_MEMORY_*) of @mr that vhost may ignore. */
 uint8_t hybridmem_vhost_dirty_mask(MemoryRegion *mr);
 

@@ -57,8 +57,11 @@ struct HmPolicyOps {
     /* Plans again at once when a plan is carried out, without a window. */
     bool continuous;
 
-    /* Has a use for accesses; without, it gets no windows of them. */
-    bool accesses;
+    /*
+     * Has it a use for accesses, with these parameters?  If not, it gets no
+     * windows of them.  NULL: never.
+     */
+    bool (*accesses)(const HmPolicy *p);
 
     /* Never plans; sampling goes on. */
     bool passive;
@@ -107,6 +110,7 @@ HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
                         const HmPolicyParams *params);
 void hm_policy_free(HmPolicy *p);
 void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params);
+bool hm_policy_accesses(const HmPolicy *p);
 void hm_policy_observe(HmPolicy *p, const HmWindow *w);
 size_t hm_policy_plan(HmPolicy *p, HmMove *plan, size_t max);
 void hm_policy_moved(HmPolicy *p, const HmMove *move, HmMoveResult result);
