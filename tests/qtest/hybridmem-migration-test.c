@@ -167,6 +167,43 @@ static void test_dump(void)
     hmt_stop(t);
 }
 
+static QDict *set_background_snapshot(QTestState *qts, bool on)
+{
+    return qtest_qmp(qts, "{ 'execute': 'migrate-set-capabilities',"
+                     " 'arguments': { 'capabilities': [ { 'capability':"
+                     " 'background-snapshot', 'state': %i } ] } }", on);
+}
+
+/* QEMU tries a userfaultfd on all RAM; so does the engine, now and then. */
+static void test_background_snapshot(void)
+{
+    QTestState *qts = qtest_init("-display none -nodefaults -m 16M"
+        " -machine q35,memory-backend=r"
+        " -object memory-backend-container,id=r,size=16M"
+        " -object memory-backend-devmem,id=d,size=4M,mem-path=memfd,offset=0,"
+        "parent=r,tier=dram"
+        " -object memory-backend-devmem,id=n,size=12M,mem-path=memfd,"
+        "offset=4M,parent=r,tier=nvm"
+        " -object hybridmem,id=hm0,memdev=r,policy=benefit,interval=10,"
+        "window=10,access-window=40");
+    QDict *reply = set_background_snapshot(qts, true);
+
+    if (qdict_haskey(reply, "error")) {
+        g_test_skip("this kernel, or user, has no such userfaultfd");
+        qobject_unref(reply);
+        qtest_quit(qts);
+        return;
+    }
+    qobject_unref(reply);
+    for (unsigned i = 0; i < 100; i++) {
+        reply = set_background_snapshot(qts, i % 2);
+        g_assert_true(qdict_haskey(reply, "return"));
+        qobject_unref(reply);
+        g_usleep(7000);
+    }
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -175,6 +212,7 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/migration/swap-refused", test_swap_refused);
     qtest_add_func("hybridmem/migration/postcopy-refused",
                    test_postcopy_refused);
+    qtest_add_func("hybridmem/background-snapshot", test_background_snapshot);
     qtest_add_func("hybridmem/snapshot", test_snapshot);
     qtest_add_func("hybridmem/dump", test_dump);
     return g_test_run();
