@@ -28,16 +28,27 @@ free_kib() {
     awk '/MemFree/ { print $4 }' /sys/devices/system/node/node0/meminfo
 }
 
-# A file takes what is free of node 0 besides.  That of a ramfs is neither
-# reclaimed nor demoted.
+# take MIB: of node 0, for files.  Those of a ramfs are neither reclaimed nor
+# demoted.
+taken=0
+take() {
+    lab_left=$1
+    while [ "$lab_left" -gt 0 ]; do
+        lab_size=$((lab_left > 64 ? 64 : 1))
+        taken=$((taken + 1))
+        dd if=/dev/zero of=/mnt/$taken bs=64k count=$((lab_size * 16)) 2>/dev/null
+        lab_left=$((lab_left - lab_size))
+    done
+}
+
+# take_the_rest: what is free of node 0 but its reserve, neither more nor less.
 take_the_rest() {
-    mount -t ramfs ramfs /mnt
-    lab_leave=$(reserve)
-    dd if=/dev/zero of=/mnt/rest bs=64k \
-        count=$((($(free_kib) - lab_leave) / 64)) 2>/dev/null
-    result taken_kib "$(du -k /mnt/rest | cut -f 1)"
-    result reserve_kib "$lab_leave"
-    result free_before_kib "$(free_kib)"
+    lab_more=$((($(free_kib) - $(reserve)) / 1024))
+    [ "$lab_more" -le 0 ] || take $lab_more
+    while [ "$(free_kib)" -lt "$(reserve)" ]; do
+        rm /mnt/$taken
+        taken=$((taken - 1))
+    done
 }
 
 # The guest begins where the others do: its first part in DRAM.
@@ -48,6 +59,18 @@ place() {
         $((lab_ram + (@dram@ << 20))) $((@nvm@ << 20)) 1)"
 }
 
+# What the server itself does not use would make room for the guest, which is
+# not to have more of DRAM than it has elsewhere: it is demoted before.
+squeeze() {
+    for lab_round in 1 2 3 4; do
+        take 12
+        sleep 0.5
+        place
+    done
+    take_the_rest
+    place
+}
+
 # where KEY: bytes of guest RAM that are in DRAM.
 where() {
     on_nodes vm $((@memory@ << 20)) pages
@@ -56,10 +79,14 @@ where() {
 }
 
 manage() {
+    mount -t ramfs ramfs /mnt
+    put demotion_enabled 1 /sys/kernel/mm/numa/demotion_enabled
     place
     take_the_rest
+    squeeze
     where before
-    put demotion_enabled 1 /sys/kernel/mm/numa/demotion_enabled
+    result reserve_kib "$(reserve)"
+    result free_before_kib "$(free_kib)"
     put numa_balancing 2 /proc/sys/kernel/numa_balancing
 }
 
