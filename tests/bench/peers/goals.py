@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The goals of the comparison, and whether they are met.
 
-A goal over several workloads is open until all of them are there.
+A goal over several workloads is open until all of them are there, or one that
+is there misses it.
 """
 
 import math
@@ -48,15 +49,23 @@ def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def not_run(values):
+    """Words about those that are None, to be put behind others."""
+    lost = [n for n, v in values.items() if v is None]
+    return "" if not lost else f"; {len(lost)} of {len(values)} not run" \
+        if len(lost) > 3 else f"; not run: {', '.join(lost)}"
+
+
 def verdict(text, values, met, form):
     """A goal about a value for each of several names."""
     known = {n: v for n, v in values.items() if v is not None}
-    words = ", ".join(f"{n} {form(v)}" for n, v in known.items()) or "not run"
-    if len(known) < len(values):
-        lost = not all(map(met, known.values())) if known else False
-        words += f"; not run: {', '.join(sorted(set(values) - set(known)))}"
-        return Goal(text, False if lost else None, words)
-    return Goal(text, all(map(met, known.values())), words)
+    good = all(map(met, known.values()))
+    if not known:
+        return Goal(text, None, "not run")
+    words = ", ".join(f"{n} {form(v)}" for n, v in known.items()) + \
+        not_run(values)
+    return Goal(text, None if good and len(known) < len(values) else good,
+                words)
 
 
 def goal_gone(table, row):
@@ -65,15 +74,13 @@ def goal_gone(table, row):
         f"the skewed workloads at least {GONE:.0%}"
     values = {w: gone(table, w, 10, row) for w in SKEWED}
     known = [v for v in values.values() if v is not None]
-    words = ", ".join(f"{w} {percent(v)}" for w, v in values.items()
-                      if v is not None) or "not run"
     if not known:
-        return Goal(text, None, words)
+        return Goal(text, None, "not run")
     mean = geometric_mean(known)
-    missing = sorted(w for w, v in values.items() if v is None)
-    words = f"{percent(mean)}: {words}" + \
-        (f"; not run: {', '.join(missing)}" if missing else "")
-    return Goal(text, None if missing else mean >= GONE, words)
+    words = f"{percent(mean)}: " + ", ".join(
+        f"{w} {percent(v)}" for w, v in values.items() if v is not None)
+    return Goal(text, None if len(known) < len(values) else mean >= GONE,
+                words + not_run(values))
 
 
 def of_optimum(table, workload, row):

@@ -108,10 +108,16 @@ def linux_settings(found):
 
 def missing(found):
     """A sentence about cells that did not run."""
-    names = [c.name for c in cells_.CELLS if c not in found]
+    names = []
+    for _, group in itertools.groupby(cells_.CELLS, lambda c: c[:2]):
+        group = list(group)
+        lost = [c for c in group if c not in found]
+        names += [f"{c.workload}-{c.share}-*" for c in lost[:1]] \
+            if lost == group else [c.name for c in lost]
     if not names:
         return "All cells are there."
-    return f"{len(names)} of {len(cells_.CELLS)} cells have not run yet: " + \
+    count = sum(c not in found for c in cells_.CELLS)
+    return f"{count} of {len(cells_.CELLS)} cells have not run yet: " + \
         ", ".join(f"`{n}`" for n in names) + "."
 
 
@@ -145,15 +151,17 @@ def plot_rows(table):
                      else "?" for f in found))
 
 
-def bars(data, first):
-    """gnuplot's words for one panel."""
+def bars(data, first, known):
+    """gnuplot's words for one panel: bars of which there is at least one."""
     return ", ".join(
         f'"{data}" using {first + n}:xtic(1) linecolor "{colour}" '
         f'title "{name}"' for n, (name, colour) in
-        enumerate(zip(BARS, COLOURS)))
+        enumerate(zip(BARS, COLOURS)) if first + n in known)
 
 
-def plot_script(data, picture):
+def plot_script(data, picture, known):
+    """`known`: columns with a value."""
+    left = bars(data, 2 + len(BARS), known)
     return f"""
 set terminal pngcairo size 1100,760 font "sans,11"
 set output "{picture}"
@@ -171,11 +179,11 @@ set multiplot layout 2,1
 set key outside top center horizontal
 set title "Modelled time over all-DRAM, NVM as {TIME}"
 set yrange [1:*]
-plot {bars(data, 2)}
+plot {bars(data, 2, known)}
 unset key
 set title "NVM write-backs, % of unmanaged"
 set yrange [0:200]
-plot {bars(data, 2 + len(BARS))}
+{"plot " + left if left else ""}
 unset multiplot
 """
 
@@ -189,9 +197,10 @@ def plot(table, root, *pictures):
         return "gnuplot is not installed"
     data = root / DATA
     data.write_text("".join("\t".join(r) + "\n" for r in rows))
+    known = {n for row in rows for n, v in enumerate(row, 1) if v != "?"}
     for picture in pictures:
-        subprocess.run(["gnuplot", "-"], input=plot_script(data, picture),
-                       text=True, check=True, timeout=60)
+        subprocess.run(["gnuplot", "-"], text=True, check=True, timeout=60,
+                       input=plot_script(data, picture, known))
     return None
 
 
