@@ -41,14 +41,10 @@ take() {
     done
 }
 
-# take_the_rest: what is free of node 0 but its reserve, neither more nor less.
-take_the_rest() {
-    lab_more=$((($(free_kib) - $(reserve)) / 1024))
-    [ "$lab_more" -le 0 ] || take $lab_more
-    while [ "$(free_kib)" -lt "$(reserve)" ]; do
-        rm /mnt/$taken
-        taken=$((taken - 1))
-    done
+# Back to the guest and the kernel.
+give_one() {
+    rm /mnt/$taken
+    taken=$((taken - 1))
 }
 
 # The guest begins where the others do: its first part in DRAM.
@@ -62,13 +58,25 @@ place() {
 # What the server itself does not use would make room for the guest, which is
 # not to have more of DRAM than it has elsewhere: it is demoted before.
 squeeze() {
+    lab_more=$((($(free_kib) - $(reserve)) / 1024))
+    [ "$lab_more" -le 0 ] || take $lab_more
     for lab_round in 1 2 3 4; do
         take 12
         sleep 0.5
         place
     done
-    take_the_rest
-    place
+}
+
+# Neither is it to have less, for want of the kernel's reserve.
+hold() {
+    for lab_round in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        while [ "$(free_kib)" -lt "$(reserve)" ]; do give_one; done
+        place
+        sleep 0.2
+        on_nodes vm $((@memory@ << 20)) pages
+        [ "$(free_kib)" -lt "$(reserve)" ] ||
+            [ "$n0" -lt $((@dram@ << 20)) ] || return 0
+    done
 }
 
 # where KEY: bytes of guest RAM that are in DRAM.
@@ -82,8 +90,8 @@ manage() {
     mount -t ramfs ramfs /mnt
     put demotion_enabled 1 /sys/kernel/mm/numa/demotion_enabled
     place
-    take_the_rest
     squeeze
+    hold
     where before
     result reserve_kib "$(reserve)"
     result free_before_kib "$(free_kib)"
