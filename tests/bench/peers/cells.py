@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is run: a cell is one workload, one share of DRAM, one way to manage it."""
+"""What is run: a cell is one workload, one share of DRAM, one way to manage."""
 
 from typing import NamedTuple
 

@@ -61,7 +61,7 @@ def placed(traffic, nvm):
 
 
 def time_over_dram(traffic, base, nvm):
-    """Modelled: memory's latency beside the work of `base`, the all-DRAM run."""
+    """Modelled: memory's latency beside the work of `base`, all-DRAM."""
     return hybridmem_models.over_dram(
         traffic, placed(traffic, nvm), models()["dram"],
         base.instructions * SECONDS, whole_traffic(base))["latency-s"].typical

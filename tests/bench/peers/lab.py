@@ -64,9 +64,9 @@ ENGINE_PARTS = {
     "ram": CONTAINER,
 }
 
-# The kernel promotes to the node of the CPU, which the server uses as well.  What
-# is not the guest's must not make room for it: the initramfs as a ramfs is not
-# demoted.
+# The kernel promotes to the node of the CPU, which the server uses as well.
+# What is not the guest's must not make room for it: the initramfs as a ramfs is
+# not demoted.
 KEPT = "swiotlb=noforce rootfstype=ramfs"
 LINUX_PARTS = {
     "functions": "linux.sh",

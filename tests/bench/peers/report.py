@@ -22,10 +22,10 @@ Counted by the lab's meter between two marks of the guest; all rows but
 *write-backs*: lines of 64 bytes read from and written to NVM, moves and the
 managers' own among them; in memory mode those of the medium. *Left*: of the
 unmanaged run's write-backs. *Time*: modelled, over all-DRAM
-(`over_dram`, each miss waited for alone), if NVM is CXL memory or Optane and
-the manager has a CPU to spare; what it executes is the column
-*instructions*: of the whole run, above the unmanaged one, learning
-included. *Moves*: pages that came to DRAM; *copied*: by moves, both ways, MiB.
+(`over_dram`, each miss waited for alone, the manager's own misses, too), if
+NVM is CXL memory or Optane. What the manager executes is not in it, as if it
+had a CPU to spare, but in *instructions*: of the whole run, above the
+unmanaged one, learning included. *Moves*: pages that came to DRAM; *copied*: by moves, both ways, MiB.
 *Energy*: modelled, over all-DRAM, if NVM is STT-MRAM (a write 100 times a
 read). *Wear*: modelled, of all that Optane of this size endures, in
 10⁻⁹. *All-dram* and *all-nvm* are the memory-mode run without its cache.

@@ -21,7 +21,6 @@ from peers import (cells, fakelab, figures, goals,      # noqa: E402
 from peers.cells import Cell                            # noqa: E402
 
 BENCH = HERE.parent / "bench-peers"
-FACTS = {"facts": {"memory": 256, "dram": 26}}
 
 
 def fake(name, **changes):
