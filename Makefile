@@ -17,7 +17,7 @@ PROGRAMS := qemu-system-x86_64 qemu-img qemu-io qemu-nbd \
 ARGS ?=
 
 .PHONY: all build demo check check-bases check-soak bench-core bench-movers \
-        bench-pause bench-raminate clean help lab prepare programs
+        bench-pause bench-peers bench-raminate clean help lab prepare programs
 
 all: build
 
@@ -74,6 +74,10 @@ bench-raminate: lab
 bench-movers: lab
 	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/bench/bench-movers $(ARGS)
 
+# The policies and their peers in the lab.  QUICK=1: a part of it.
+bench-peers: lab
+	@HYBRIDMEM_OBJ=$(abspath $(OBJ)) tests/bench/bench-peers $(ARGS)
+
 # The images of the emulated server and its guests, and the meter.
 lab: programs
 	@qemu/deps demo lab
@@ -92,6 +96,7 @@ help:
 	@echo "make bench-pause     how long the guest stands still for n swaps"
 	@echo "make bench-raminate  write traffic to NVM that policies leave"
 	@echo "make bench-movers    the movers side by side: traffic, speed, cost at rest"
+	@echo "make bench-peers     our policies, Linux tiering, memory mode; QUICK=1"
 	@echo "make lab             images for tests/lab/run: a hybrid-memory server"
 	@echo "make clean           remove what was built (not what was downloaded)"
 	@echo "BASE=10.2 takes another QEMU; ARGS=... goes to the script behind."

@@ -99,9 +99,9 @@ def compare_cell(one, other):
     return largest(mine, theirs), differ
 
 
-def compare(lab, cells, root, other, say=print):
-    """Says how far each cell is from its other run; returns whether all are
-    there, twice, and within the limit."""
+def compare(lab, cells, root, other, say=print, of=compare_cell):
+    """Says how far each cell is from its other run, by `of`; returns whether
+    all are there, twice, and within the limit."""
     sets = [runner.load_all(lab, cells, r) for r in (root, other)]
     wrong = [w for _, words in sets for w in words]
     for word in wrong:
@@ -114,7 +114,7 @@ def compare(lab, cells, root, other, say=print):
             say(f"{cell.name:22} is not in "
                 f"{root if pair[0] is None else other}")
             continue
-        difference, rows = compare_cell(*pair)
+        difference, rows = of(*pair)
         compared += 1
         good &= difference.relative <= LIMIT
         more = f"  {difference.where}: {difference.one} and " \

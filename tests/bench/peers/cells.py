@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is run: a cell is one workload, one share of DRAM, one way to manage."""
+
+from typing import NamedTuple
+
+
+class Workload(NamedTuple):
+    """A program of tests/lab/workloads, with parameters of its own."""
+    image: str
+    params: str = ""
+    interval: int = 50      # ms that stand for a second; see lab.py
+    kind: str = "skewed"    # skewed | even: what the goals ask of it
+    moving: bool = False    # what is hot changes
+
+
+# Of each as much work as makes some seconds of the server's time, and windows
+# so that a run has 50 to 150 of them.
+WORKLOADS = {
+    "gups": Workload("gups"),
+    "gups-moving": Workload("gups", "hm.move=2", moving=True),
+    "graph": Workload("graph", moving=True),
+    "redis-a": Workload("ycsb", "hm.reads=50", interval=100),
+    "redis-b": Workload("ycsb", "hm.reads=95", interval=100),
+    "sqlite": Workload("sqlite", interval=100),
+    "compile": Workload("compile", interval=100, moving=True),
+    "even": Workload("even", kind="even"),
+    "even-read": Workload("even-read", kind="even"),
+}
+SHARES = (10, 20)           # DRAM, percent of guest RAM
+
+UNMANAGED, LINUX, MODE = "unmanaged", "linux-tiering", "memory-mode"
+# Our engine's rows: policy, and parameters beside it.
+ENGINE = {
+    "cmq": ("cmq", ""),
+    "temperature": ("temperature", ""),
+    "benefit": ("benefit", "model=cxl,objective=time"),
+    "benefit-wear": ("benefit", "model=optane,objective=wear"),
+}
+MANAGED = (LINUX, *ENGINE)
+RUNS = (UNMANAGED, LINUX, MODE, *ENGINE)
+
+# Rows that need no run of their own.  Memory mode is simulated behind the
+# caches: what passes these is the traffic of a machine with one kind of memory.
+ALL_DRAM, ALL_NVM, OPTIMUM = "all-dram", "all-nvm", "optimum"
+ROWS = (ALL_DRAM, ALL_NVM, UNMANAGED, LINUX, MODE, *ENGINE, OPTIMUM)
+
+
+class Cell(NamedTuple):
+    """A run of its own."""
+    workload: str
+    share: int
+    row: str
+
+    @property
+    def name(self):
+        """Also the name of its folder."""
+        return f"{self.workload}-{self.share}-{self.row}"
+
+    def sibling(self, row):
+        """The same work on the same memory, managed otherwise."""
+        return self._replace(row=row)
+
+
+CELLS = tuple(Cell(w, s, r) for w in WORKLOADS for s in SHARES for r in RUNS)
+
+# A part that says something, in 20 minutes.
+QUICK = tuple(c for c in CELLS if c.share == 10 and
+              c.workload in ("gups", "even", "even-read"))

@@ -1,0 +1,5 @@
+# Functions of a cell that nobody manages.
+prepare() { :; }
+manage() { :; }
+before() { :; }
+after() { :; }
