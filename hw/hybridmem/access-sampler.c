@@ -37,6 +37,7 @@ struct HmAccessSampler {
     uint64_t size, page_size, pages;
     uint32_t pages_per_block;
     int pagemap;
+    bool vouched;               /* what is mapped later is shared, too */
     unsigned long *doubtful;    /* dropped; a read may set its bit in the log */
     bool restore;               /* in this window: map again what was */
     unsigned long *mapped;      /* before the drop, if @restore */
@@ -105,7 +106,7 @@ static const char *why_not(const uint8_t *host, uint64_t size)
 
 /*
  * The only place that drops anything.  The caller has had why_not() say, in
- * this window, that the range is shared.
+ * this window or before somebody vouched for the rest, that all is shared.
  */
 static bool drop(HmAccessSampler *s, uint64_t page, uint64_t n)
 {
@@ -344,7 +345,7 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
 {
     size_t i = 0;
 
-    *why = why_not(s->host, s->size);
+    *why = s->vouched ? NULL : why_not(s->host, s->size);
     if (*why) {
         return false;
     }
@@ -394,6 +395,11 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
             s->doubtful[i] &= ~both;
         }
     }
+}
+
+void hm_access_sampler_vouch(HmAccessSampler *s)
+{
+    s->vouched = true;
 }
 
 /* --- life ---------------------------------------------------------------- */

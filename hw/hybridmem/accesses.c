@@ -53,6 +53,10 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
         hm->page_size, hm->pages_per_block, &as->why);
+    if (as->sampler && hm->mover->holds_guest) {
+        /* Only our own mover maps anything there: see system_map(). */
+        hm_access_sampler_vouch(as->sampler);
+    }
     if (as->sampler) {
         as->rates = hm_access_new(hm->pages, hm->pages_per_block);
         hm_access_set_cold_costs(as->rates, !hm->mover->holds_guest);

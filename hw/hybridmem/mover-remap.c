@@ -17,6 +17,8 @@
 static int system_map(void *addr, size_t len, int flags, int fd,
                       uint64_t fd_offset)
 {
+    /* The access sampler relies on it. */
+    g_assert((flags & MAP_TYPE) != MAP_PRIVATE);
     return mmap(addr, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd,
                 fd_offset) == MAP_FAILED ? errno : 0;
 }

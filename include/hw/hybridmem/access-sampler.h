@@ -8,8 +8,8 @@
  * which are back: those that the guest, or QEMU, has used.
  *
  * Only mappings that are shared with their file are ever dropped: in private
- * memory it would destroy the guest's data.  One function does it, and it
- * looks into /proc/self/maps first.
+ * memory it would destroy the guest's data.  One function does it, after a
+ * look into /proc/self/maps; see hm_access_sampler_vouch().
  *
  * A read fault maps the neighbours of a page, too (fault-around; 64 KiB by
  * default).  Ranges that are registered with a userfaultfd for write
@@ -37,6 +37,13 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint32_t pages_per_block,
                                        const char **why);
 void hm_access_sampler_free(HmAccessSampler *s);
+
+/*
+ * All that will be mapped in the range is shared with a file: there is no need
+ * to read /proc/self/maps, which is long where blocks were mapped anew, for
+ * each window.
+ */
+void hm_access_sampler_vouch(HmAccessSampler *s);
 
 /*
  * Begins a window: watches these blocks, ascending.  @restore: at its end,
