@@ -428,9 +428,9 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_STALE, results);
             return;
         }
-        if ((i || cause != HM_CAUSE_SETTLE) &&
-            ((cause == HM_CAUSE_SETTLE && now_ns() >= until_ns) ||
-             (budget && !afford(hm, &p, cause, until_ns)))) {
+        /* What must move has its turn, however late it is. */
+        if ((cause == HM_CAUSE_SETTLE && i && now_ns() >= until_ns) ||
+            (budget && !afford(hm, &p, cause, until_ns))) {
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
             return;
         }
