@@ -143,12 +143,11 @@ def goal_best(table, row, what, *path):
 
 
 def goal_cost(table):
-    """Not answered here: whole runs, with learning, and short windows."""
+    """Not answered here: of whole runs, with learning."""
     values = [v for w in WORKLOADS for s in SHARES if (v := value_of(
         table, w, s, DEFAULT, "more-instructions")) is not None]
     words = f"{percent(min(values))} to {percent(max(values))} in whole " \
-        "runs, with learning, in windows 10 to 20 times as often as the " \
-        "default" if values else "not run"
+        "runs, with learning, and window after window" if values else "not run"
     return Goal(f"{DEFAULT}: instructions of the manager at most {COST:.0%} "
                 "of the guest's once placement has settled: see bench-movers",
                 None, words)
