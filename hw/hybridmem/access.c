@@ -26,9 +26,6 @@
 
 /* What is left of the evidence one window later. */
 #define FADE 0.95
-/* Looks of which nothing is concluded. */
-#define TOO_FEW 0.5
-
 #define TIME_BITS 12
 #define TIME_MASK ((1u << TIME_BITS) - 1)
 
@@ -40,11 +37,6 @@ typedef struct Block {
 } Block;
 
 /* Double: a float counts no further than 2^24 looks. */
-typedef struct Evidence {
-    double parts;               /* sum of those found */
-    double looks;
-} Evidence;
-
 struct HmAccess {
     uint64_t pages;
     uint32_t blocks;
@@ -57,8 +49,8 @@ struct HmAccess {
     uint64_t saved;             /* faults; less than the next block needs */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
     uint32_t hist[BUCKETS];     /* blocks */
-    Evidence evidence[BUCKETS];
-    HmAccessExpected expected[BUCKETS];
+    HmEvidence evidence[BUCKETS];
+    HmExpected expected[BUCKETS];
     Block *block;
 };
 
@@ -206,14 +198,6 @@ size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
 
 /* -- What was found -- */
 
-static void fade(HmAccess *a)
-{
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        a->evidence[i].parts *= FADE;
-        a->evidence[i].looks *= FADE;
-    }
-}
-
 /* Rounded towards @part, or a rate would stop before it gets there. */
 static void set_rate(HmAccess *a, Block *b, double part, double gain)
 {
@@ -239,10 +223,10 @@ static void set_level(Block *b, bool accessed)
 static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
 {
     Block *b = &a->block[block];
-    Evidence *e = &a->evidence[bucket_of(b->rate)];
+    HmEvidence *e = &a->evidence[bucket_of(b->rate)];
 
     e->parts += part;
-    e->looks++;
+    e->blocks++;
     set_rate(a, b, part, a->gain[weight]);
     set_level(b, part > 0);
     b->looked = a->window & TIME_MASK;
@@ -259,65 +243,9 @@ static uint32_t pages_seen(const unsigned long *seen, uint64_t first,
     return count;
 }
 
-/* Neighbouring buckets that share a mean. */
-typedef struct Pool {
-    double mean;
-    double looks;
-    unsigned end;               /* one past its last bucket */
-} Pool;
-
-static unsigned pool(const HmAccess *a, Pool *p)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        const Evidence *e = &a->evidence[i];
-
-        if (e->looks < TOO_FEW) {
-            continue;
-        }
-        p[n++] = (Pool) { e->parts / e->looks, e->looks, i + 1 };
-        for (; n > 1 && p[n - 2].mean > p[n - 1].mean; n--) {
-            Pool *x = &p[n - 2], *y = &p[n - 1];
-            double looks = x->looks + y->looks;
-
-            x->mean = (x->mean * x->looks + y->mean * y->looks) / looks;
-            x->looks = looks;
-            x->end = y->end;
-        }
-    }
-    return n;
-}
-
-/* Of a mean of parts between 0 and 1, one of each kind added. */
-static HmAccessExpected expected_of(const Pool *p)
-{
-    double mean = (p->mean * p->looks + 1) / (p->looks + 2);
-
-    return (HmAccessExpected) {
-        MIN(p->mean, 1), sqrt(mean * (1 - MIN(mean, 1)) / (p->looks + 2)),
-    };
-}
-
-/* Buckets of which nothing is known have what the next colder one has. */
-static void conclude(HmAccess *a)
-{
-    Pool p[BUCKETS];
-    unsigned n = pool(a, p), k = 0;
-    HmAccessExpected last = { 0, 0 };
-
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        if (k < n && a->evidence[i].looks >= TOO_FEW) {
-            last = expected_of(&p[k]);
-        }
-        a->expected[i] = last;
-        k += k < n && i + 1 == p[k].end;
-    }
-}
-
 void hm_access_window(HmAccess *a, const HmWindow *w)
 {
-    fade(a);
+    hm_isotonic_fade(a->evidence, BUCKETS, FADE);
     for (size_t i = 0; i < w->n_watched; i++) {
         uint32_t block = w->watched[i];
         uint32_t pages = pages_of(a, block);
@@ -326,7 +254,7 @@ void hm_access_window(HmAccess *a, const HmWindow *w)
         found(a, block, (double)pages_seen(w->seen, first, pages) / pages,
               w->weight[i]);
     }
-    conclude(a);
+    hm_isotonic_fit(a->evidence, BUCKETS, a->expected);
 }
 
 /* -- Asking -- */
@@ -336,7 +264,7 @@ double hm_access_rate(const HmAccess *a, uint32_t block)
     return (double)a->block[block].rate / RATE_ONE;
 }
 
-HmAccessExpected hm_access_expected(const HmAccess *a, uint32_t block)
+HmExpected hm_access_expected(const HmAccess *a, uint32_t block)
 {
     return a->expected[bucket_of(a->block[block].rate)];
 }

@@ -323,7 +323,7 @@ static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
 }
 
 static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
-                         size_t n)
+                         HmCause cause, size_t n)
 {
     n = MIN(n, BATCH_MAX);
     if (p->max_bandwidth) {
@@ -331,7 +331,7 @@ static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
 
         n = MIN(n, MAX(fits, 1));
     }
-    if (p->max_nvm_writes) {
+    if (p->max_nvm_writes && cause == HM_CAUSE_POLICY) {
         size_t fits = MAX(hm->wear_tokens, 0) / (2.0 * hm->block_size);
 
         n = MIN(n, MAX(fits, 1));
@@ -434,7 +434,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
             return;
         }
-        b.n = budget ? batch_size(hm, &p, n - i) : MIN(n - i, BATCH_MAX);
+        b.n = budget ? batch_size(hm, &p, cause, n - i) : MIN(n - i, BATCH_MAX);
         b.limit_ns = p.max_stop * 1000ULL;
         b.each = each = g_new(HmMoveResult, b.n);
         hold_once = false;

@@ -3,7 +3,6 @@
  * What will be written next; the theory is in the header.
  */
 #include "qemu/osdep.h"
-#include <math.h>
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
 #include "hw/hybridmem/forecast.h"
@@ -11,15 +10,12 @@
 
 /* What is left of a window's evidence one window later. */
 #define FADE 0.9
-/* Samples of which nothing is concluded. */
-#define TOO_FEW 0.5
 
 #define BUCKETS (48 * HM_HEAT_STEPS / HM_HEAT_BUCKET_STEPS)
 
 /* Blocks with the same odds: those written in the last window, or others. */
 typedef struct Class {
-    float written[BUCKETS];     /* sum of the parts of blocks written */
-    float seen[BUCKETS];        /* blocks */
+    HmEvidence evidence[BUCKETS];       /* of parts written */
     HmExpected expected[BUCKETS];       /* grows with the index */
 } Class;
 
@@ -56,14 +52,6 @@ static size_t last_longs(const HmForecast *f)
 
 /* -- Learning -- */
 
-static void fade(Class *c)
-{
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        c->written[i] *= FADE;
-        c->seen[i] *= FADE;
-    }
-}
-
 static void learn(HmForecast *f, const HmDirtyIter *dirty)
 {
     double pages = hm_heat_pages_per_block(f->heat);
@@ -73,67 +61,12 @@ static void learn(HmForecast *f, const HmDirtyIter *dirty)
         Class *c = &f->class[s->was_written];
 
         if (hm_frames_frame_of(f->frames, s->block) == s->frame) {
-            c->written[s->bucket] += hm_dirty_count(dirty, s->block) / pages;
-            c->seen[s->bucket]++;
+            c->evidence[s->bucket].parts +=
+                hm_dirty_count(dirty, s->block) / pages;
+            c->evidence[s->bucket].blocks++;
         }
     }
     f->n = 0;
-}
-
-/* Neighbouring buckets that share a mean. */
-typedef struct Pool {
-    float mean;
-    float weight;
-    unsigned end;               /* one past its last bucket */
-} Pool;
-
-/*
- * Means that never fall from one bucket to the next hotter one, with the
- * least sum of squared changes.  Returns the number of pools.
- */
-static unsigned pool(const Class *c, Pool *p)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        if (c->seen[i] < TOO_FEW) {
-            continue;
-        }
-        p[n++] = (Pool) { c->written[i] / c->seen[i], c->seen[i], i + 1 };
-        for (; n > 1 && p[n - 2].mean > p[n - 1].mean; n--) {
-            Pool *a = &p[n - 2], *b = &p[n - 1];
-            float weight = a->weight + b->weight;
-
-            a->mean = (a->mean * a->weight + b->mean * b->weight) / weight;
-            a->weight = weight;
-            a->end = b->end;
-        }
-    }
-    return n;
-}
-
-/* Of a mean of so many parts between 0 and 1, one of each kind added. */
-static float standard_error(const Pool *p)
-{
-    float mean = (p->mean * p->weight + 1) / (p->weight + 2);
-
-    return sqrtf(mean * (1 - mean) / (p->weight + 2));
-}
-
-/* Buckets of which nothing is known have what the next colder one has. */
-static void conclude(Class *c)
-{
-    Pool p[BUCKETS];
-    unsigned n = pool(c, p), k = 0;
-    HmExpected last = { 0, 0 };
-
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        if (k < n && c->seen[i] >= TOO_FEW) {
-            last = (HmExpected) { p[k].mean, standard_error(&p[k]) };
-        }
-        c->expected[i] = last;
-        k += k < n && i + 1 == p[k].end;
-    }
 }
 
 /* -- Sampling -- */
@@ -212,11 +145,12 @@ void hm_forecast_begin(HmForecast *f, const unsigned long *dirty)
     hm_dirty_init(&it, dirty, hm_heat_pages(f->heat),
                   hm_heat_pages_per_block(f->heat));
     for (unsigned i = 0; i < ARRAY_SIZE(f->class); i++) {
-        fade(&f->class[i]);
+        hm_isotonic_fade(f->class[i].evidence, BUCKETS, FADE);
     }
     learn(f, &it);
     for (unsigned i = 0; i < ARRAY_SIZE(f->class); i++) {
-        conclude(&f->class[i]);
+        hm_isotonic_fit(f->class[i].evidence, BUCKETS,
+                        f->class[i].expected);
     }
     keep_last(f, dirty);
     f->last_written = f->written;

@@ -76,7 +76,7 @@ static Worth worth_of(const HmBenefit *b, uint32_t block)
     const HmPolicy *p = &b->parent;
     HmExpected w = hm_forecast(b->forecast, block,
                                hm_heat_rank(p->heat, block));
-    HmAccessExpected a = { w.part, w.error };
+    HmExpected a = { w.part, w.error };
 
     if (p->access) {
         a = hm_access_expected(p->access, block);

@@ -512,7 +512,7 @@ static void test_even(void)
         sim_init(&s, 10000, 1);
         run(&s, 60, by_odds);
         for (uint32_t b = 0; b < s.blocks; b++) {
-            HmAccessExpected e = hm_access_expected(s.a, b);
+            HmExpected e = hm_access_expected(s.a, b);
 
             low = MIN(low, e.part + 4 * e.error);
             high = MAX(high, e.part - 4 * e.error);
@@ -583,8 +583,8 @@ static void test_order(void)
     }
     g_qsort_with_data(order, s.blocks, sizeof(*order), by_rate, s.a);
     for (uint32_t i = 0; i + 1 < s.blocks; i++) {
-        HmAccessExpected x = hm_access_expected(s.a, order[i]);
-        HmAccessExpected y = hm_access_expected(s.a, order[i + 1]);
+        HmExpected x = hm_access_expected(s.a, order[i]);
+        HmExpected y = hm_access_expected(s.a, order[i + 1]);
 
         g_assert_cmpfloat(x.part, <=, y.part);
         g_assert_cmpfloat(x.error, >, 0);

@@ -21,13 +21,14 @@
  * some show a higher one.  What is to be expected of a block is therefore
  * learned: at each look, what was found is added to the mean of all blocks
  * that had this rate.  The means are made to grow with the rate by isotonic
- * regression (forecast.h has the source), and fade with time.
+ * regression (isotonic.h), and fade with time.
  *
  * Not thread-safe.  No clock: time comes in as windows.
  */
 #ifndef HW_HYBRIDMEM_ACCESS_H
 #define HW_HYBRIDMEM_ACCESS_H
 
+#include "hw/hybridmem/isotonic.h"
 #include "hw/hybridmem/types.h"
 #include "hw/hybridmem/window.h"
 
@@ -69,13 +70,8 @@ void hm_access_window(HmAccess *a, const HmWindow *w);
 /* Part of the block's pages accessed in a window, 0 to 1; 0 if never seen. */
 double hm_access_rate(const HmAccess *a, uint32_t block);
 
-/* The part to be expected, and the standard error of that. */
-typedef struct HmAccessExpected {
-    float part;
-    float error;
-} HmAccessExpected;
-
-HmAccessExpected hm_access_expected(const HmAccess *a, uint32_t block);
+/* Of the block's pages, in a window. */
+HmExpected hm_access_expected(const HmAccess *a, uint32_t block);
 
 /*
  * The least rate such that at most @n blocks have it or more, to within a

@@ -14,9 +14,8 @@
  * follow the guest.
  *
  * A hotter block is worth no less than a colder one: the means of a class are
- * made to grow with temperature by isotonic regression (pool adjacent
- * violators; Ayer, Brunk, Ewing, Reid and Silverman, 1955).  That takes out
- * most of the noise, fills buckets of which nothing is known, and is what
+ * made to grow with temperature by isotonic regression (isotonic.h).  That takes
+ * out most of the noise, fills buckets of which nothing is known, and is what
  * makes a guest that writes everywhere evenly look even: of the spread of its
  * temperatures, which is chance, nothing is left.
  *
@@ -27,6 +26,7 @@
 
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
+#include "hw/hybridmem/isotonic.h"
 
 typedef struct HmForecast HmForecast;
 
@@ -47,11 +47,6 @@ void hm_forecast_free(HmForecast *f);
 void hm_forecast_begin(HmForecast *f, const unsigned long *dirty);
 void hm_forecast_written(HmForecast *f, const uint32_t *block, size_t n);
 void hm_forecast_end(HmForecast *f);
-
-typedef struct HmExpected {
-    float part;                 /* of the block's pages, 0 to 1 */
-    float error;                /* standard error of that */
-} HmExpected;
 
 /*
  * What part of the block will be written in the next window.  @rank: its
