@@ -14,10 +14,10 @@
  * follow the guest.
  *
  * A hotter block is worth no less than a colder one: the means of a class are
- * made to grow with temperature by isotonic regression (isotonic.h).  That takes
- * out most of the noise, fills buckets of which nothing is known, and is what
- * makes a guest that writes everywhere evenly look even: of the spread of its
- * temperatures, which is chance, nothing is left.
+ * made to grow with temperature by isotonic regression (isotonic.h).  That
+ * takes out most of the noise, fills buckets of which nothing is known, and is
+ * what makes a guest that writes everywhere evenly look even: of the spread of
+ * its temperatures, which is chance, nothing is left.
  *
  * Not thread-safe.  No clock.
  */
