@@ -121,7 +121,7 @@ static double promise(const HmWriteHeat *w, const HmMove *move)
 {
     HmExpected up = expected(w, move->promote);
     HmExpected down = expected(w, move->demote);
-    double gain = up.part - down.part, error = up.error + down.error;
+    double gain = up.part - down.part, error = up.below + down.above;
 
     return gain < CHANCE * error ? 0 : gain - error;
 }
