@@ -404,11 +404,11 @@ class Assembly:
             target.read_bytes() == path.read_bytes()
         if same:
             return
-        old_time = target.lstat().st_mtime_ns if target.exists() else 0
+        changed = target.exists()
         target.unlink(missing_ok=True)
         shutil.copy2(path, target)
-        if path.stat().st_mtime_ns <= old_time:
-            os.utime(target)  # an older file came back: still a change
+        if changed:
+            os.utime(target)  # what was built since is of the file before
 
     def _write_manifest(self, data: dict[str, Any]) -> None:
         part = self.manifest_path.with_suffix(".part")

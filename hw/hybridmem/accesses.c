@@ -26,6 +26,7 @@ struct HmAccesses {
     uint8_t *weight;
     size_t room;                /* of those arrays */
     unsigned long *seen;
+    unsigned long *written;     /* by the log before, with all its doubts */
     uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
     NotifierWithReturn migration;
@@ -63,6 +64,7 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
         hm_access_set_fault_pages(as->rates, MAX(host_page / hm->page_size,
                                                  1));
         as->seen = bitmap_new(hm->pages);
+        as->written = bitmap_new(hm->pages);
         migration_add_notifier(&as->migration, migration_starts);
     }
     return as;
@@ -76,6 +78,7 @@ void hm_accesses_free(HmAccesses *as)
         hm_access_free(as->rates);
     }
     g_free(as->seen);
+    g_free(as->written);
     g_free(as->block);
     g_free(as->weight);
     g_free(as);
@@ -98,8 +101,13 @@ uint64_t hm_accesses_bytes(const HmAccesses *as)
 
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
 {
-    if (kvm_enabled() && hm->accesses->sampler) {
-        hm_access_sampler_doubt(hm->accesses->sampler, dirty);
+    HmAccesses *as = hm->accesses;
+
+    if (hm_accesses_wanted(hm)) {
+        bitmap_copy(as->written, dirty, hm->pages);
+    }
+    if (kvm_enabled() && as->sampler) {
+        hm_access_sampler_doubt(as->sampler, dirty);
     }
 }
 
@@ -136,7 +144,8 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
 /* Adds up what the window has seen; returns the pages in nvm. */
 static uint64_t account(Hybridmem *hm, const HmWindow *w)
 {
-    uint64_t seen[HM_TIER__MAX] = { };
+    const unsigned long *written = hm->accesses->written;
+    uint64_t seen[HM_TIER__MAX] = { }, read[HM_TIER__MAX] = { };
 
     for (size_t i = 0; i < w->n_watched; i++) {
         uint64_t first = (uint64_t)w->watched[i] * hm->pages_per_block;
@@ -144,7 +153,10 @@ static uint64_t account(Hybridmem *hm, const HmWindow *w)
 
         for (uint64_t p = first; p < end; p++) {
             if (test_bit(p, w->seen)) {
-                seen[hm_engine_tier_of_page(hm, p)]++;
+                HmTier tier = hm_engine_tier_of_page(hm, p);
+
+                seen[tier]++;
+                read[tier] += !test_bit(p, written);
             }
         }
     }
@@ -153,6 +165,7 @@ static uint64_t account(Hybridmem *hm, const HmWindow *w)
     hm->stats.watched_bytes += w->n_watched * hm->block_size;
     for (int t = 0; t < HM_TIER__MAX; t++) {
         hm->stats.accessed_pages[t] += seen[t];
+        hm->stats.read_pages[t] += read[t];
     }
     qemu_mutex_unlock(&hm->lock);
     trace_hybridmem_accesses(hm->id, w->n_watched, seen[HM_TIER_DRAM],
@@ -230,5 +243,7 @@ HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
     info->pages = s.accessed_pages[HM_TIER_DRAM] +
                   s.accessed_pages[HM_TIER_NVM];
     info->nvm_pages = s.accessed_pages[HM_TIER_NVM];
+    info->read_pages = s.read_pages[HM_TIER_DRAM] + s.read_pages[HM_TIER_NVM];
+    info->nvm_read_pages = s.read_pages[HM_TIER_NVM];
     return info;
 }

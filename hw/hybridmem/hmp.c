@@ -58,6 +58,19 @@ static void print_residency(Monitor *mon, const HybridmemResidency *r)
                    elsewhere, r->passes, r->foreign_pages);
 }
 
+static void print_accesses(Monitor *mon, const HybridmemAccesses *a)
+{
+    if (a->unseen) {
+        monitor_printf(mon, "  accesses: not seen, %s\n", a->unseen);
+    } else if (a->windows) {
+        monitor_printf(mon, "  accesses: %" PRIu64 " windows, pages: %" PRIu64
+                       ", of them in nvm: %" PRIu64 "; only read: %" PRIu64
+                       ", of them in nvm: %" PRIu64 "\n", a->windows,
+                       a->pages, a->nvm_pages, a->read_pages,
+                       a->nvm_read_pages);
+    }
+}
+
 static void print_counters(Monitor *mon, const HybridmemInfo *info)
 {
     const HybridmemCounters *c = info->counters;
@@ -149,6 +162,7 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
             print_residency(mon, info->residency);
         }
         print_counters(mon, info);
+        print_accesses(mon, info->accesses);
         if (info->map_limit) {
             monitor_printf(mon, "  mappings: %" PRIu64 " of %" PRIu64 "\n",
                            info->mappings, info->map_limit);

@@ -91,7 +91,7 @@ void hm_params_init(HybridmemParameters *p)
     *p = (HybridmemParameters) {
         .enabled = true,
         .has_policy = true,
-        .policy = HYBRIDMEM_POLICY_WRITE_HEAT,
+        .policy = HYBRIDMEM_POLICY_BENEFIT,
         .interval = 1000,
         .window = 250,
         .access_window = 100,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -153,6 +154,16 @@ class Laying(Case):
         os.utime(self.repo / "hw/hybridmem/x.c", (1, 1))
         self.make()
         self.assertGreater(target.stat().st_mtime_ns, built)
+
+    def test_a_file_edited_before_the_last_build_gets_a_new_time(self) -> None:
+        self.make()
+        write(self.repo, {"hw/hybridmem/x.c": "int edited;\n"})
+        time.sleep(0.02)
+        built = self.top / "x.o"
+        built.touch()
+        self.make()
+        self.assertGreater((self.tree / "hw/hybridmem/x.c").stat().st_mtime_ns,
+                           built.stat().st_mtime_ns)
 
     def test_a_removed_file_goes(self) -> None:
         self.make()

@@ -9,7 +9,7 @@ and the QEMU process that runs them.
         ...
 """
 
-from .engine import (MiB, Stats, memory_args, nvm_file, scratch_file,
+from .engine import (MiB, Seen, Stats, memory_args, nvm_file, scratch_file,
                      set_parameters, stats)
 from .image import (BUILD, ROOT, GuestError, Image, image, kernel, package,
                     package_program, program, say, script_init)

@@ -16,6 +16,16 @@ MiB = 1 << 20
 SCRATCH_PREFIX = "hybridmem-scratch-"
 
 
+class Seen(NamedTuple):
+    """Pages that windows have shown, summed over them."""
+    windows: int
+    pages: int
+    nvm_pages: int
+
+    def since(self, before):
+        return Seen(*(a - b for a, b in zip(self, before)))
+
+
 class Stats(NamedTuple):
     """One answer of query-hybridmem; counters are sums since the start."""
     state: str
@@ -28,6 +38,16 @@ class Stats(NamedTuple):
     failed: int
     stall_ns: int
     stall_ns_max: int
+    access_windows: int
+    read: int               # pages only read, about
+    nvm_read: int
+    granule: int            # bytes that a read is seen by; 0: not seen
+
+    def written(self):
+        return Seen(self.windows, self.dirty, self.nvm_dirty)
+
+    def only_read(self):
+        return Seen(self.access_windows, self.read, self.nvm_read)
 
 
 def stats(vm):
@@ -36,11 +56,14 @@ def stats(vm):
         raise GuestError(f"{vm.name}: QEMU knows of no hybridmem engine")
     engine = engines[0]
     counter = engine["counters"]
+    access = engine["accesses"]
     return Stats(engine["state"], tuple(engine["inhibitors"]),
                  counter["windows"], counter["dirty-pages"],
                  counter["nvm-dirty-pages"], counter["moves-done"],
                  counter["moved-pages"], counter["skipped"]["failed"],
-                 counter["stall-ns-total"], counter["stall-ns-max"])
+                 counter["stall-ns-total"], counter["stall-ns-max"],
+                 access["windows"], access["read-pages"],
+                 access["nvm-read-pages"], access.get("granule", 0))
 
 
 def set_parameters(vm, **parameters):

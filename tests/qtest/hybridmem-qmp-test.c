@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include <math.h>
+#include <sys/resource.h>
 #include "hybridmem-util.h"
 
 /* --- sampling ---------------------------------------------------------- */
@@ -105,11 +106,16 @@ static void test_sample_of_moved(void)
     hmt_stop(t);
 }
 
-static void write_hot_pages(HmTest *t, unsigned n)
+static void write_hot_pages_at(HmTest *t, uint64_t from, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        hmt_write_page(t, NVM + i * 7 * HMT_PAGE);
+        hmt_write_page(t, from + i * 7 * HMT_PAGE);
     }
+}
+
+static void write_hot_pages(HmTest *t, unsigned n)
+{
+    write_hot_pages_at(t, NVM, n);
 }
 
 static double hottest_bucket(HmTest *t, uint64_t *offset)
@@ -136,11 +142,23 @@ static double hottest_bucket(HmTest *t, uint64_t *offset)
     return hottest;
 }
 
-static void check_promotes(const char *engine)
+/* How many writes in nvm five windows see. */
+static uint64_t hot_writes_in_nvm(HmTest *t)
 {
-    HmTest *t = hmt_start(engine, NULL);
+    uint64_t windows = hmt_counter(t->qts, "windows");
+    uint64_t nvm_dirty = hmt_counter(t->qts, "nvm-dirty-pages");
+
+    while (hmt_counter(t->qts, "windows") < windows + 5) {
+        write_hot_pages(t, 20);
+    }
+    return hmt_counter(t->qts, "nvm-dirty-pages") - nvm_dirty;
+}
+
+static void check_promotes(const char *engine, const char *extra)
+{
+    HmTest *t = hmt_start(engine, extra);
     gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
-    uint64_t nvm_dirty, windows, offset = 0;
+    uint64_t offset = 0;
 
     hmt_fill(t);
     while (hmt_counter(t->qts, "promoted-bytes") < 20 * HMT_PAGE) {
@@ -155,14 +173,12 @@ static void check_promotes(const char *engine)
         g_usleep(10000);
     }
 
-    /* They stay in dram, and so nothing is written in nvm any more. */
-    hmt_wait_counter(t->qts, "windows", hmt_counter(t->qts, "windows") + 3);
-    nvm_dirty = hmt_counter(t->qts, "nvm-dirty-pages");
-    windows = hmt_counter(t->qts, "windows");
-    while (hmt_counter(t->qts, "windows") < windows + 5) {
-        write_hot_pages(t, 20);
+    /* What else moved, because all was written, makes room again. */
+    while (hot_writes_in_nvm(t)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
-    g_assert_cmpuint(hmt_counter(t->qts, "nvm-dirty-pages"), ==, nvm_dirty);
+    /* They stay in dram. */
+    g_assert_cmpuint(hot_writes_in_nvm(t), ==, 0);
     g_assert_cmpuint(hmt_counter(t->qts, "promoted-bytes"), ==,
                      hmt_counter(t->qts, "demoted-bytes"));
     hmt_assert_equal(t);
@@ -171,12 +187,176 @@ static void check_promotes(const char *engine)
 
 static void test_write_heat(void)
 {
-    check_promotes("policy=write-heat," ALWAYS);
+    check_promotes("policy=write-heat," ALWAYS, NULL);
 }
 
 static void test_cmq(void)
 {
-    check_promotes("policy=cmq,cmq-cork=100," ALWAYS);
+    check_promotes("policy=cmq,cmq-cork=100," ALWAYS, NULL);
+}
+
+/* The default, which sees reads as well. */
+static void test_default(void)
+{
+    check_promotes(ALWAYS, NULL);
+}
+
+static QDict *accesses(HmTest *t)
+{
+    QDict *info = hmt_query(t->qts), *a = qdict_get_qdict(info, "accesses");
+
+    qobject_ref(a);
+    qobject_unref(info);
+    return a;
+}
+
+static uint64_t access_counter(HmTest *t, const char *name)
+{
+    QDict *a = accesses(t);
+    uint64_t value = qdict_get_int(a, name);
+
+    qobject_unref(a);
+    return value;
+}
+
+/* QEMU may not drop what it must keep: by writes alone, then. */
+static void test_unseen(void)
+{
+    g_autofree char *text = NULL;
+    struct rlimit limit;
+    HmTest *t;
+    QDict *a;
+
+    g_assert_cmpint(getrlimit(RLIMIT_MEMLOCK, &limit), ==, 0);
+    if (limit.rlim_cur != RLIM_INFINITY && geteuid() != 0) {
+        g_test_skip("this user may not lock memory");
+        return;
+    }
+    t = hmt_start(ALWAYS, "-overcommit mem-lock=on");
+    hmt_wait_counter(t->qts, "windows", 3);
+    a = accesses(t);
+    g_assert_cmpstr(qdict_get_str(a, "unseen"), !=, "");
+    g_assert_cmpuint(qdict_get_int(a, "windows"), ==, 0);
+    text = qtest_hmp(t->qts, "info hybridmem");
+    hmt_assert_in(text, "policy benefit");
+    hmt_assert_in(text, "accesses: not seen, ");
+    qobject_unref(a);
+    hmt_stop(t);
+    check_promotes(ALWAYS, "-overcommit mem-lock=on");
+}
+
+/* A page in each 28 KiB, so that none has neighbours mapped by chance. */
+static void read_pages(HmTest *t, uint64_t from, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        qtest_readq(t->qts, from + i * 7 * HMT_PAGE);
+    }
+}
+
+static void read_for(HmTest *t, uint64_t windows)
+{
+    uint64_t end = access_counter(t, "windows") + windows;
+
+    while (access_counter(t, "windows") < end) {
+        read_pages(t, NVM, 20);
+    }
+}
+
+/* Filled, on tmpfs, where reads are seen by page.  NULL: skipped. */
+static HmTest *start_seen_by_page(const char *engine)
+{
+    char *dir = g_strdup("/dev/shm/hybridmem-XXXXXX");
+    HmTest *t;
+
+    if (!g_mkdtemp(dir)) {
+        g_test_skip("/dev/shm cannot be written");
+        g_free(dir);
+        return NULL;
+    }
+    t = hmt_start_in(dir, engine, NULL);
+    if (access_counter(t, "granule") != HMT_PAGE) {
+        g_test_skip("this kernel, or user, has no such userfaultfd");
+        hmt_stop(t);
+        return NULL;
+    }
+    hmt_fill(t);
+    return t;
+}
+
+/* Nothing is written, and yet it comes to dram. */
+static void test_reads(void)
+{
+    HmTest *t = start_seen_by_page(ALWAYS);
+    gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
+    uint64_t before;
+
+    if (!t) {
+        return;
+    }
+    while (hmt_counter(t->qts, "promoted-bytes") < 20 * HMT_PAGE) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        read_pages(t, NVM, 20);
+        g_usleep(10000);
+    }
+    g_assert_cmpuint(access_counter(t, "nvm-read-pages"), >=, 20);
+    do {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        before = access_counter(t, "nvm-read-pages");
+        read_for(t, 5);
+    } while (access_counter(t, "nvm-read-pages") > before);
+    read_for(t, 5);
+    g_assert_cmpuint(access_counter(t, "nvm-read-pages"), ==, before);
+    hmt_assert_equal(t);
+    hmt_stop(t);
+}
+
+/*
+ * Of pages, so many are read and others written, each again and again: only
+ * the former count as read, but for a window now and then in which this
+ * program was late.
+ */
+static void check_read_pages(HmTest *t, unsigned read, unsigned written)
+{
+    uint64_t windows = access_counter(t, "windows") + 2, pages, reads, nvm;
+
+    while (access_counter(t, "windows") < windows) {
+        read_pages(t, NVM, read);
+        write_hot_pages_at(t, NVM + HMT_PAGE, written);
+    }
+    pages = access_counter(t, "pages");
+    reads = access_counter(t, "read-pages");
+    nvm = access_counter(t, "nvm-read-pages");
+    while (access_counter(t, "windows") < windows + 8) {
+        read_pages(t, NVM, read);
+        write_hot_pages_at(t, NVM + HMT_PAGE, written);
+    }
+    pages = access_counter(t, "pages") - pages;
+    reads = access_counter(t, "read-pages") - reads;
+    nvm = access_counter(t, "nvm-read-pages") - nvm;
+    g_test_message("%u read, %u written: %" PRIu64 " pages, %" PRIu64
+                   " read, in nvm %" PRIu64, read, written, pages, reads, nvm);
+    g_assert_cmpuint(reads, <=, pages);
+    g_assert_cmpuint(nvm, <=, reads);
+    if (read) {
+        g_assert_cmpuint(reads, >, pages / 4);
+    } else {
+        g_assert_cmpuint(reads, <, pages / 2);
+        g_assert_cmpuint(pages, >, 0);
+    }
+}
+
+static void test_read_pages(void)
+{
+    HmTest *t = start_seen_by_page("min-gain=100000000,interval=200,"
+                                   "window=200");
+
+    if (!t) {
+        return;
+    }
+    check_read_pages(t, 20, 20);
+    check_read_pages(t, 0, 20);
+    g_assert_cmpuint(hmt_counter(t->qts, "moves-planned"), ==, 0);
+    hmt_stop(t);
 }
 
 /* With policy none, the same writes move nothing. */
@@ -668,7 +848,11 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/sample/moved", test_sample_of_moved);
     qtest_add_func("hybridmem/sample/write-heat", test_write_heat);
     qtest_add_func("hybridmem/sample/cmq", test_cmq);
+    qtest_add_func("hybridmem/sample/default", test_default);
     qtest_add_func("hybridmem/sample/none", test_none);
+    qtest_add_func("hybridmem/sample/unseen", test_unseen);
+    qtest_add_func("hybridmem/sample/reads", test_reads);
+    qtest_add_func("hybridmem/sample/read-pages", test_read_pages);
     qtest_add_func("hybridmem/qmp/set", test_set);
     qtest_add_func("hybridmem/qmp/swap-errors", test_swap_errors);
     qtest_add_func("hybridmem/qmp/state", test_state);

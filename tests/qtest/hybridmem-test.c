@@ -46,7 +46,7 @@ static void check_raminate(const char *use)
 
     g_assert_cmpstr(qdict_get_str(info, "id"), ==, "dmcon0-hybridmem");
     g_assert_cmpstr(qdict_get_str(info, "memdev"), ==, "dmcon0");
-    g_assert_cmpstr(qdict_get_str(info, "policy"), ==, "write-heat");
+    g_assert_cmpstr(qdict_get_str(info, "policy"), ==, "benefit");
     g_assert_cmpuint(qdict_get_int(info, "block-size"), ==, HMT_PAGE);
     g_assert_cmpuint(qdict_get_int(info, "mappings"), ==, 2);
     g_assert_false(qdict_haskey(info, "last-error"));

@@ -52,7 +52,8 @@ typedef struct HmStats {
     uint64_t batches, stall_ns, stall_ns_max;
     uint64_t stall_histogram[HM_STALL_BUCKETS];
     uint64_t sample_ns, plan_ns, bql_ns, bql_ns_max;
-    uint64_t access_windows, watched_bytes, accessed_pages[HM_TIER__MAX];
+    uint64_t access_windows, watched_bytes, accessed_pages[HM_TIER__MAX],
+             read_pages[HM_TIER__MAX];
 } HmStats;
 
 typedef enum HmRequestKind {

@@ -77,8 +77,7 @@ NO_LIMITS = {"max-bandwidth": 0, "max-stall": 0, "max-stop": 10000}
 # A run lasts seconds of the server's time where a user's lasts minutes, so all
 # periods are a tenth of the defaults.  With longer ones it is luck how soon
 # after a change of the hot set the next window begins.
-TRAFFIC_ENGINE = {"interval": 100, "window": 25, "half-life": 500,
-                  **NO_LIMITS}
+TRAFFIC_ENGINE = {"policy": "write-heat", "interval": 100, "window": 25, "half-life": 500, **NO_LIMITS}
 
 # No sampling but what a change of parameters makes, and no sweep.  The guest is
 # small, so that this is little beside the moves.
@@ -90,7 +89,7 @@ SPEED_BUFFER = 48           # MiB that the guest writes
 SPEED_OPS = 12_000_000
 SPEED_SECONDS = 1.5
 
-REST_ENGINE = NO_LIMITS
+REST_ENGINE = {"policy": "write-heat", **NO_LIMITS}
 REST_SETTLE = 2_500_000
 REST_INTERVAL = 4_900_000   # operations: an interval of a second
 

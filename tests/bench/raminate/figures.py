@@ -87,7 +87,7 @@ def rows(found, oracles):
 
 
 def goal_gone(table, workload):
-    """85 % of the write-backs gone at 10 %, by the default policy."""
+    """85 % of the write-backs gone at 10 %, by write-heat."""
     text = f"{workload}, 10 % DRAM, write-heat: at least {GONE:.0%} of the " \
         "nvm write-backs gone"
     figures = table.get(cells_.Cell(workload, 10, "write-heat"))
