@@ -20,7 +20,7 @@ from .hardware import Hardware
 
 SERVER = LAB / "server"
 PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ",
-            "numapages", "holdpages", "fillnode")
+            "numapages", "holdpages", "fillnode", "turns")
 CFLAGS = ("-O2", "-g0", "-Wall", "-Werror", "-static",
           "-I", str(guest.ROOT / "include"))
 
