@@ -7,6 +7,8 @@
     figures   from results to rows of the table
     goals     whether they are met
     report    tables, plot, summary.json
-    lab       the scenario of a cell, and its run
+    scenarios the scenario file of a cell
+    four      that of one with several guests
+    lab       a cell's run
     fakelab   the same without a lab, for tests
 """

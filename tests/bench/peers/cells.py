@@ -28,7 +28,9 @@ WORKLOADS = {
 }
 SHARES = (10, 20)           # DRAM, percent of guest RAM
 
-UNMANAGED, LINUX, MODE = "unmanaged", "linux-tiering", "memory-mode"
+UNMANAGED, MODE = "unmanaged", "memory-mode"
+LINUX, DAMON = "linux-tiering", "damon"
+KERNELS = (LINUX, DAMON)    # the server's kernel manages, QEMU knows nothing
 # Our engine's rows: policy, and parameters beside it.
 ENGINE = {
     "cmq": ("cmq", ""),
@@ -36,13 +38,13 @@ ENGINE = {
     "benefit": ("benefit", "model=cxl,objective=time"),
     "benefit-wear": ("benefit", "model=optane,objective=wear"),
 }
-MANAGED = (LINUX, *ENGINE)
-RUNS = (UNMANAGED, LINUX, MODE, *ENGINE)
+MANAGED = (*KERNELS, *ENGINE)
+RUNS = (UNMANAGED, *KERNELS, MODE, *ENGINE)
 
 # Rows that need no run of their own.  Memory mode is simulated behind the
 # caches: what passes these is the traffic of a machine with one kind of memory.
 ALL_DRAM, ALL_NVM, OPTIMUM = "all-dram", "all-nvm", "optimum"
-ROWS = (ALL_DRAM, ALL_NVM, UNMANAGED, LINUX, MODE, *ENGINE, OPTIMUM)
+ROWS = (ALL_DRAM, ALL_NVM, UNMANAGED, *KERNELS, MODE, *ENGINE, OPTIMUM)
 
 
 class Cell(NamedTuple):
@@ -61,7 +63,21 @@ class Cell(NamedTuple):
         return self._replace(row=row)
 
 
-CELLS = tuple(Cell(w, s, r) for w in WORKLOADS for s in SHARES for r in RUNS)
+# HMM-V's own experiment: four guests at once on one server, each with an equal
+# share of DRAM for its own where a manager has such.
+FOUR, FOUR_SHARE = "four", 20
+FOUR_GUESTS = {
+    "redis": Workload("ycsb", "hm.reads=95 hm.work=30"),
+    "graph": Workload("graph", "hm.work=30"),
+    "gups": Workload("gups", "hm.work=30"),
+    "sqlite": Workload("sqlite", "hm.work=30"),
+}
+FOUR_INTERVAL = 200     # ms: a guest has the CPU for a quarter of it
+FOUR_RUNS = (UNMANAGED, LINUX, MODE, "benefit")
+FOUR_CELLS = tuple(Cell(FOUR, FOUR_SHARE, r) for r in FOUR_RUNS)
+
+CELLS = tuple(Cell(w, s, r) for w in WORKLOADS for s in SHARES for r in RUNS) + \
+    FOUR_CELLS
 
 # A part that says something, in 20 minutes.
 QUICK = tuple(c for c in CELLS if c.share == 10 and

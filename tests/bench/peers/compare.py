@@ -5,23 +5,22 @@ result is made, and rows of the pages of unmanaged runs."""
 from raminate import compare as base
 
 from . import results
-from .cells import UNMANAGED
+from .cells import FOUR, UNMANAGED
 
 LIMIT = base.LIMIT
 
 
 def counts(result):
     """All of a cell, but those of pages."""
-    data = {k: v for k, v in result.data.items() if k != "engine"}
-    if "engine" in result.data:
-        data["counters"] = result.counters
-    return base.numbers(data)
+    return base.numbers(
+        {k: v["counters"] if k.partition("-")[0] == "engine" else v
+         for k, v in result.data.items()})
 
 
 def compare_cell(one, other):
     """(Difference, rows of pages that differ)."""
     differ = 0
-    if one.cell.row == UNMANAGED:
+    if one.cell.row == UNMANAGED and one.cell.workload != FOUR:
         rows = [base.page_rows(r.directory / results.PAGES)
                 for r in (one, other)]
         differ = sum(rows[0].get(k) != rows[1].get(k)

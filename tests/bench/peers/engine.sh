@@ -7,12 +7,17 @@ echo 262144 >/proc/sys/vm/max_map_count
 prepare() { :; }
 
 manage() {
-    qmp vm '{"execute": "hybridmem-set", "arguments":
+    for lab_vm in $vms; do
+        qmp "$lab_vm" '{"execute": "hybridmem-set", "arguments":
              {"id": "hm0", "policy": "@policy@", "enabled": @enabled@}}' >/dev/null
+    done
 }
 
 before() { :; }
 
 after() {
-    result_json engine "$(qmp vm query-hybridmem return.0)"
+    for lab_vm in $vms; do
+        result_json "engine${lab_vm#vm}" \
+            "$(qmp "$lab_vm" query-hybridmem return.0)"
+    done
 }

@@ -17,7 +17,8 @@ import os
 from cells.runner import Lab
 
 from . import results
-from .cells import LINUX, MODE, UNMANAGED, WORKLOADS
+from .cells import (DAMON, FOUR, FOUR_GUESTS, LINUX, MODE, UNMANAGED,
+                    WORKLOADS)
 from .results import MiB, PAGE
 
 MEMORY = 256                    # MiB
@@ -29,6 +30,7 @@ TOTAL = EPOCHS * HOT * LINES    # write-backs of all; as many fills
 # Of each row: the share of lines that are left to nvm, promotions, and
 # instructions above those of the work.
 PLAYED = {UNMANAGED: (1.0, 0, 0.0), LINUX: (0.6, 300, 0.3),
+          DAMON: (0.7, 250, 0.2),
           "cmq": (0.4, 200, 0.1), "temperature": (0.3, 150, 0.2),
           "benefit": (0.1, 100, 0.1), "benefit-wear": (0.1, 100, 0.1)}
 
@@ -64,40 +66,77 @@ def meter(instructions, **ranges):
     """Its counts."""
     more = int(os.environ.get("FAKELAB_MORE", "0"))
     ranges["other"] = counts(7 + more)
-    return {"phases": {results.PHASE: {"instructions": round(instructions),
-                                       "ranges": ranges}}}
+    return {"instructions": round(instructions), "ranges": ranges}
 
 
-def linux(share, moves):
-    """What its cells tell besides."""
-    dram = dram_mib(share) * MiB
+def kernel(share, moves, guests=1):
+    """What cells tell that a kernel manages."""
+    dram = guests * dram_mib(share) * MiB
+    nvm = guests * MEMORY * MiB - dram
     names = ("pgpromote_success", "pgdemote_kswapd")
-    return {"set_numa_balancing": 2, "set_demotion_enabled": "true",
-            "tier_4": "0", "tier_22": "1",
-            "dram_before": dram, "nvm_before": MEMORY * MiB - dram,
-            "dram_after": dram, "nvm_after": MEMORY * MiB - dram,
+    return {"set_demotion_enabled": "true", "tier_4": "0", "tier_22": "1",
+            "dram_before": dram, "nvm_before": nvm,
+            "dram_after": dram, "nvm_after": nvm,
             "vmstat_before": dict.fromkeys(names, 5),
             "vmstat_after": dict.fromkeys(names, 5 + moves)}
 
 
-def engine(moves):
+def linux(share, moves, guests=1):
+    """What its cells tell besides."""
+    return kernel(share, moves, guests) | {"set_numa_balancing": 2}
+
+
+def damon(share, moves):
+    """Likewise."""
+    scheme = {"nr_tried": 9, "sz_tried": 90 * MiB, "sz_applied": moves * PAGE}
+    words = "state=on sample_us=2500"
+    return kernel(share, moves) | {
+        "set_numa_balancing": 0, "set_kdamond_0": words,
+        "set_kdamond_1": words, "scheme_0": scheme, "scheme_1": scheme}
+
+
+def engine(moves, guest=""):
     """What others tell."""
-    return {"engine": {"accesses": {"windows": 20}, "counters": {
+    return {f"engine{guest}": {"accesses": {"windows": 20}, "counters": {
         "moves-done": moves, "promoted-bytes": PAGE * moves,
         "demoted-bytes": PAGE * moves, "stall-ns-total": 7}}}
 
 
-def data_of(cell):
-    """results.json"""
+def phase_of(cell):
+    """What the meter counts, and what moved."""
     if cell.row == MODE:
-        return {"meter": meter(INSTRUCTIONS, nvm=mode_counts())}
+        return meter(INSTRUCTIONS, nvm=mode_counts()), 0
     left, moves, more = PLAYED[cell.row]
-    if WORKLOADS[cell.workload].kind == "even":
+    if cell.workload in WORKLOADS and WORKLOADS[cell.workload].kind == "even":
         left, moves = 1.0, 0
     nvm = round(left * TOTAL)
-    told = linux(cell.share, moves) if cell.row == LINUX else engine(moves)
-    return told | {"meter": meter(INSTRUCTIONS * (1 + more),
-                                  dram=counts(TOTAL - nvm), nvm=counts(nvm))}
+    return meter(INSTRUCTIONS * (1 + more), dram=counts(TOTAL - nvm),
+                 nvm=counts(nvm)), moves
+
+
+def told(cell, moves):
+    """Beside the meter."""
+    several = cell.workload == FOUR
+    if cell.row == MODE:
+        return {}
+    if cell.row == LINUX:
+        return linux(cell.share, moves, len(FOUR_GUESTS) if several else 1)
+    if cell.row == DAMON:
+        return damon(cell.share, moves)
+    found = {}
+    for guest in [f"-{name}" for name in FOUR_GUESTS] if several else [""]:
+        found |= engine(moves, guest)
+    return found
+
+
+def data_of(cell):
+    """results.json"""
+    phase, moves = phase_of(cell)
+    numbers = [results.PHASE]
+    if cell.workload == FOUR:
+        numbers = [str(results.FIRST + n) for n in range(len(FOUR_GUESTS))]
+    return told(cell, moves) | {
+        "meter": {"phases": {number: phase for number in numbers}}}
 
 
 def write_pages(path, lose):
@@ -136,7 +175,7 @@ def run_cell(cell, directory):
     if os.environ.get("FAKELAB_CUT") == cell.name:
         text = text[:-20]
     (directory / results.RESULTS).write_text(text)
-    if cell.row == UNMANAGED:
+    if cell.row == UNMANAGED and cell.workload != FOUR:
         write_pages(directory / results.PAGES,
                     os.environ.get("FAKELAB_LOSE") == cell.name)
     return {"memory": MEMORY, "dram": dram_mib(cell.share), "interval": 50}

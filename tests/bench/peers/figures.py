@@ -2,11 +2,13 @@
 """From results to figures: a row of the table is a map of them."""
 
 import functools
+import math
 import pathlib
 import sys
 
 from . import cells as cells_
-from .cells import (ALL_DRAM, ALL_NVM, LINUX, MODE, OPTIMUM, UNMANAGED, Cell)
+from .cells import (ALL_DRAM, ALL_NVM, DAMON, FOUR, FOUR_SHARE, LINUX, MODE,
+                    OPTIMUM, UNMANAGED, Cell)
 from .results import LINE, PAGE
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
@@ -96,6 +98,12 @@ def moved(result):
         down = result.kernel("pgdemote_kswapd") + \
             result.kernel("pgdemote_direct")
         return up, (up + down) * PAGE
+    if result.cell.row == DAMON:
+        up = result.data["scheme_1"]["sz_applied"]
+        down = result.data["scheme_0"]["sz_applied"] + PAGE * (
+            result.kernel("pgdemote_kswapd") +
+            result.kernel("pgdemote_direct"))
+        return up // PAGE, up + down
     if result.cell.row == MODE:
         return None, None
     counters = result.counters
@@ -173,3 +181,36 @@ def rows(found, oracles):
     """Of all workloads and shares."""
     return {cell: figures for w in cells_.WORKLOADS for s in cells_.SHARES
             for cell, figures in rows_of(w, s, found, oracles).items()}
+
+
+# --- Several guests on one server --------------------------------------------
+
+
+def guest_times(result, base):
+    """{guest: {model: modelled time}}, to all-DRAM; None: no such run."""
+    if not result or not base:
+        return None
+    bases = base.of_guests()
+    mode = result.cell.row == MODE
+    return {name: {m: time_over_dram(
+        (mode_traffic if mode else split_traffic)(part), bases[name], m)
+        for m in MODELS} for name, part in result.of_guests().items()}
+
+
+def mean_times(times):
+    """{model: geometric mean over guests}"""
+    return {m: math.exp(sum(math.log(t[m]) for t in times.values()) /
+                        len(times)) for m in MODELS}
+
+
+def four_rows(found):
+    """{row: (times of each guest, their means)} of the cells that are
+    there."""
+    cell = Cell(FOUR, FOUR_SHARE, MODE)
+    base = found.get(cell)
+    table = {}
+    for name in cells_.FOUR_RUNS:
+        times = guest_times(found.get(cell.sibling(name)), base)
+        if times:
+            table[name] = times, mean_times(times)
+    return table

@@ -1,156 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scenario of a cell, and its run."""
+"""A cell's run in the lab."""
 
 import json
-import pathlib
-import re
 
 from cells import lab
 from cells.runner import Lab
 
-from . import results
-from .cells import ENGINE, LINUX, MODE, UNMANAGED, WORKLOADS
-
-HERE = pathlib.Path(__file__).parent
-EPOCH = 50_000_000      # instructions, of the optimum
-
-# A run lasts seconds of the server's time where a user's lasts minutes, so all
-# periods are shorter in proportion: `interval` of the workload stands for a
-# second.  The same for each row.
-NO_LIMITS = {"max-bandwidth": 0, "max-stall": 0, "max-stop": 10000}
-
-# MiB that NUMA balancing scans in an interval.  Its default is 256 in a second
-# for a process of any size; the guest is a sixteenth of one with 4 GiB.
-SCAN = 16
-
-SERVER_OWN = 768            # MiB: kernel, programs, QEMU
-NODES = """params = "transparent_hugepage=never"
-
-[[server.node]]
-memory = {}
-cpus = 1
-"""
-DRAM_NODE = """
-[[server.node]]
-memory = 128
-"""
-NVM_NODE = """
-[[server.node]]
-memory = 384
-latency = 300
-"""
-# To the kernel memory that is there at boot is of one tier, whatever is told
-# of its latency; that of a DAX device is of a slower one.  384 MiB of it.
-DAX_NODE = """
-[[server.node]]
-nvdimm = "nvm"
-latency = 300
-"""
-
-# Our engine: node 0 is the server's own, so that what is counted in nodes 1
-# and 2 is the guest's RAM alone, with all that anybody does to it.
-CONTAINER = """\
--object memory-backend-container,id=ram0,size=@memory@M
--object memory-backend-devmem,id=dram0,parent=ram0,tier=dram,offset=0,\
-size=@dram@M,mem-path=memfd,host-nodes=1,policy=bind,prealloc=on
--object memory-backend-devmem,id=nvm0,parent=ram0,tier=nvm,offset=@dram@M,\
-size=@nvm@M,mem-path=memfd,host-nodes=2,policy=bind,prealloc=on
--object hybridmem,id=hm0,memdev=ram0,mover=remap,enabled=off,@options@"""
-ENGINE_PARTS = {
-    "functions": "engine.sh",
-    "server": NODES.format(SERVER_OWN) + DRAM_NODE + NVM_NODE,
-    "meter": 'ranges = { dram = "node1", nvm = "node2" }\n'
-             'pages = @pages@\nepoch = @epoch@',
-    "ram": CONTAINER,
-}
-
-# The kernel promotes to the node of the CPU, which the server uses as well.
-# What is not the guest's must not make room for it: the initramfs as a ramfs is
-# not demoted.
-KEPT = "swiotlb=noforce rootfstype=ramfs"
-LINUX_PARTS = {
-    "functions": "linux.sh",
-    "server": "nvdimm = { nvm = 512 }\n" +
-    NODES.format(SERVER_OWN + 256).replace("never", f"never {KEPT}") +
-    DAX_NODE,
-    "meter": 'ranges = { dram = "node0", nvm = "nvm" }',
-    "ram": "-object memory-backend-ram,id=ram0,size=@memory@M,prealloc=on",
-}
-
-# All of the guest is in NVM, and the meter has DRAM before it.
-MODE_PARTS = {
-    "functions": "mode.sh",
-    "server": NODES.format(SERVER_OWN) + NVM_NODE,
-    "meter": 'ranges = { nvm = "node1" }\nmemory_mode = "nvm:@dram@M"',
-    "ram": "-object memory-backend-ram,id=ram0,size=@memory@M,"
-           "host-nodes=1,policy=bind,prealloc=on",
-}
-
-
-def parts(cell):
-    """Of the scenario."""
-    return {LINUX: LINUX_PARTS, MODE: MODE_PARTS}.get(cell.row, ENGINE_PARTS)
-
-
-def engine_options(cell):
-    """Of -object hybridmem."""
-    interval = WORKLOADS[cell.workload].interval
-    options = {"interval": interval, "window": interval,
-               "access-window": interval // 4, "half-life": 5 * interval,
-               "cmq-lifetime": 5 * interval, "cmq-cork": 5 * interval,
-               **NO_LIMITS}
-    more = ENGINE.get(cell.row, ("", ""))[1]
-    return ",".join([*(f"{k}={v}" for k, v in options.items()),
-                     *filter(None, [more])])
-
-
-def dram_mib(memory, share):
-    """The whole MiB nearest to the share."""
-    return max(1, round(memory * share / 100))
-
-
-def words_of(cell):
-    """What the scenario has between two @."""
-    workload = WORKLOADS[cell.workload]
-    memory = lab.memory_of(workload.image)
-    dram = dram_mib(memory, cell.share)
-    unmanaged = cell.row == UNMANAGED
-    found = dict(parts(cell))
-    functions = (HERE / found["functions"]).read_text(encoding="utf-8")
-    return {
-        **found, "functions": functions, "name": cell.name,
-        "image": workload.image, "params": workload.params,
-        "interval": workload.interval, "scan": SCAN,
-        "memory": memory, "dram": dram, "nvm": memory - dram,
-        "pages": str(unmanaged).lower(), "epoch": EPOCH if unmanaged else 0,
-        "enabled": str(not unmanaged).lower(),
-        "policy": ENGINE.get(cell.row, ("none", ""))[0],
-        "options": engine_options(cell),
-    }
-
-
-def fill(text, words):
-    """What stands between two @; what is put in may have more of it."""
-    while re.search("@[a-z]+@", text):
-        text = re.sub("@([a-z]+)@", lambda m: str(words[m[1]]), text)
-    return text
+from . import four, results, scenarios
+from .cells import FOUR, FOUR_GUESTS, UNMANAGED, WORKLOADS
 
 
 def text_of(cell):
     """The cell's scenario file."""
-    return fill((HERE / "cell.toml").read_text(encoding="utf-8"),
-                words_of(cell))
+    return (four if cell.workload == FOUR else scenarios).text_of(cell)
+
+
+def words_of(cell):
+    """What that is made of."""
+    return (four if cell.workload == FOUR else scenarios).words_of(cell)
+
+
+def images_of(cell):
+    """Of its guests."""
+    if cell.workload == FOUR:
+        return [w.image for w in FOUR_GUESTS.values()]
+    return [WORKLOADS[cell.workload].image]
 
 
 def inputs_key(cell):
     """See runner.Lab."""
-    return lab.inputs(text_of(cell), WORKLOADS[cell.workload].image)
+    return lab.inputs(text_of(cell), *images_of(cell))
 
 
 def run_cell(cell, directory):
-    """See runner.Lab.  Leaves RESULTS, and PAGES of an unmanaged cell."""
+    """See runner.Lab.  Leaves RESULTS, and PAGES of an unmanaged cell with one
+    guest."""
     folder, found, facts = lab.run(cell.name, text_of(cell), directory)
-    if cell.row == UNMANAGED:
+    if cell.row == UNMANAGED and cell.workload != FOUR:
         (folder / "pages-0").rename(directory / results.PAGES)
     (directory / results.RESULTS).write_text(json.dumps(found, indent=1) +
                                              "\n")

@@ -47,12 +47,27 @@ give_one() {
     taken=$((taken - 1))
 }
 
-# The guest begins where the others do: its first part in DRAM.
+# The guests begin where others do: the first part of each in DRAM.
 place() {
-    lab_ram=$(ram_at vm)
-    note "$(numapages move "$(guest_pid vm)" "$lab_ram" $((@dram@ << 20)) 0)"
-    note "$(numapages move "$(guest_pid vm)" \
-        $((lab_ram + (@dram@ << 20))) $((@nvm@ << 20)) 1)"
+    for lab_vm in $vms; do
+        lab_ram=$(ram_at "$lab_vm")
+        note "$(numapages move "$(guest_pid "$lab_vm")" "$lab_ram" \
+            $((@dram@ << 20)) 0)"
+        note "$(numapages move "$(guest_pid "$lab_vm")" \
+            $((lab_ram + (@dram@ << 20))) $((@nvm@ << 20)) 1)"
+    done
+}
+
+# resident: sets dram and nvm: bytes of guest RAM.  share: what all guests are
+# to have of DRAM.
+resident() {
+    dram=0 nvm=0 share=0
+    for lab_vm in $vms; do
+        on_nodes "$lab_vm" $((@memory@ << 20)) pages
+        dram=$((dram + n0))
+        nvm=$((nvm + n1))
+        share=$((share + (@dram@ << 20)))
+    done
 }
 
 # What the server itself does not use would make room for the guest, which is
@@ -73,17 +88,17 @@ hold() {
         while [ "$(free_kib)" -lt "$(reserve)" ]; do give_one; done
         place
         sleep 0.2
-        on_nodes vm $((@memory@ << 20)) pages
+        resident
         [ "$(free_kib)" -lt "$(reserve)" ] ||
-            [ "$n0" -lt $((@dram@ << 20)) ] || return 0
+            [ "$dram" -lt "$share" ] || return 0
     done
 }
 
 # where KEY: bytes of guest RAM that are in DRAM.
 where() {
-    on_nodes vm $((@memory@ << 20)) pages
-    result "dram_$1" "$n0"
-    result "nvm_$1" "$n1"
+    resident
+    result "dram_$1" "$dram"
+    result "nvm_$1" "$nvm"
 }
 
 manage() {
@@ -104,9 +119,9 @@ prepare() {
     for lab_tier in "$tiers"/memory_tier*; do
         result "tier_${lab_tier##*memory_tier}" "$(cat "$lab_tier/nodelist")"
     done
-    put scan_delay_ms @interval@ $balancing/scan_delay_ms
-    put scan_period_max_ms $((60 * @interval@)) $balancing/scan_period_max_ms
-    put scan_period_min_ms @interval@ $balancing/scan_period_min_ms
+    put scan_delay_ms @period@ $balancing/scan_delay_ms
+    put scan_period_max_ms $((60 * @period@)) $balancing/scan_period_max_ms
+    put scan_period_min_ms @period@ $balancing/scan_period_min_ms
     put scan_size_mb @scan@ $balancing/scan_size_mb
     put hot_threshold_ms @interval@ $balancing/hot_threshold_ms
 }

@@ -9,7 +9,8 @@ import subprocess
 from cells.document import NONE, Block, markdown
 
 from . import cells as cells_
-from .cells import ALL_DRAM, LINUX, OPTIMUM, ROWS
+from .cells import (ALL_DRAM, DAMON, FOUR_GUESTS, FOUR_RUNS, LINUX, OPTIMUM,
+                    ROWS)
 from .figures import MODELS
 from .results import MiB
 
@@ -73,6 +74,18 @@ def main_table(table):
     return markdown(heads, [line_of(f) for f in table.values()])
 
 
+DAMON_NOTES = """\
+What was set of DAMON, and what it did from when it was switched on: MiB of
+regions tried, and of pages moved; pages that the kernel's reclaim demoted
+between the marks; MiB of guest RAM in DRAM before and after."""
+
+FOUR_NOTES = """\
+Four guests at once on one server, of 256 MiB each, 20 % of all of it DRAM:
+modelled time of each, over all-DRAM (that guest's misses, those of its QEMU and
+of the kernel while it runs), if NVM is CXL memory / Optane, and the geometric
+mean. An equal share of DRAM is each guest's own, but with *linux-tiering* and
+*memory-mode*, where it is for all."""
+
 COUNTERS = ("pgpromote_candidate", "pgpromote_success", "pgdemote_kswapd",
             "pgdemote_direct", "numa_hint_faults", "numa_pte_updates")
 
@@ -88,12 +101,12 @@ def linux_table(found):
            for when in ("before", "after"))] for r in runs], left=2)
 
 
-def linux_settings(found):
+def settings(found, row):
     """Sentences: each setting, with the workloads it was for if these
     differ."""
     said = {}
     for result in found.values():
-        if result.cell.row == LINUX:
+        if result.cell.row == row:
             words = ", ".join(f"{k[4:]}={v}" for k, v in
                               sorted(result.data.items())
                               if k.startswith("set_"))
@@ -104,6 +117,31 @@ def linux_settings(found):
                 result.cell.workload)
     return [f"* {', '.join(sorted(names))}: {words}"
             for words, names in said.items()]
+
+
+def damon_table(found):
+    """What it said."""
+    heads = ["workload", "DRAM", "tried, cold", "moved, cold", "tried, hot",
+             "moved, hot", "reclaim", "before", "after"]
+    return markdown(heads, [
+        [r.cell.workload, f"{r.cell.share} %",
+         *(f"{r.data[f'scheme_{n}'][k] / MiB:,.0f}" for n in (0, 1)
+           for k in ("sz_tried", "sz_applied")),
+         f"{r.kernel('pgdemote_kswapd') + r.kernel('pgdemote_direct'):,}",
+         *(f"{r.data[f'dram_{when}'] / MiB:.1f}"
+           for when in ("before", "after"))]
+        for r in found.values() if r.cell.row == DAMON], left=2)
+
+
+def four_table(four):
+    """A column for each guest."""
+    def words(times):
+        return " / ".join(f"{times[m]:.3f}" for m in MODELS)
+
+    return markdown(
+        ["row", *FOUR_GUESTS, "geometric mean"],
+        [[row, *(words(t) for t in four[row][0].values()),
+          words(four[row][1])] for row in FOUR_RUNS if row in four], left=1)
 
 
 def missing(found):
@@ -121,11 +159,15 @@ def missing(found):
         ", ".join(f"`{n}`" for n in names) + "."
 
 
-def block(table, found, goals):
+def block(table, found, four, goals):
     """All that goes to the document."""
     parts = [main_table(table), [NOTES], [missing(found)]]
     if any(c.row == LINUX for c in found):
-        parts += [[LINUX_NOTES], linux_table(found), linux_settings(found)]
+        parts += [[LINUX_NOTES], linux_table(found), settings(found, LINUX)]
+    if any(c.row == DAMON for c in found):
+        parts += [[DAMON_NOTES], damon_table(found), settings(found, DAMON)]
+    if four:
+        parts += [[FOUR_NOTES], four_table(four)]
     parts += [[f"![Modelled time and write-backs]({PLOT})"],
               [f"* {goal}" for goal in goals]]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
@@ -134,7 +176,7 @@ def block(table, found, goals):
 # --- The picture -------------------------------------------------------------
 
 BARS = tuple(r for r in ROWS if r not in (ALL_DRAM, OPTIMUM))
-COLOURS = ("#b0b0b0", "#707070", "#a04080", "#604020", "#c08020", "#70a0d0",
+COLOURS = ("#b0b0b0", "#707070", "#a04080", "#d07090", "#604020", "#c08020", "#70a0d0",
            "#2060b0", "#208050")
 TIME = "optane"
 
@@ -204,9 +246,11 @@ def plot(table, root, *pictures):
     return None
 
 
-def write_summary(root, table, oracles, goals):
+def write_summary(root, table, oracles, four, goals):
     """All of it, for programs."""
     (root / SUMMARY).write_text(json.dumps(
         {"rows": {c.name: f for c, f in table.items()},
+         "four": {row: {"guests": times, "mean": mean}
+                  for row, (times, mean) in four.items()},
          "optima": {c.name: s for c, s in oracles.items()},
          "goals": [g._asdict() for g in goals]}, indent=1) + "\n")

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from cells.files import ResultError, read_json
 from cells.runner import RUN
 
-from .cells import LINUX, MODE, UNMANAGED
+from .cells import DAMON, FOUR, FOUR_GUESTS, LINUX, MODE, UNMANAGED
 
 FORMAT = 1              # of these; another one: all runs again
 RESULTS, PAGES = "results.json", "pages.tsv"
 PHASE = "2"             # as the workloads mark what is measured
+FIRST = 11              # phase of the first of several guests; others follow
 LINE, PAGE = 64, 4096   # bytes
 MiB = 1 << 20
 COUNTS = ("loads", "stores", "fills", "writebacks")
@@ -28,11 +29,18 @@ class Result(NamedTuple):
     directory: pathlib.Path
     run: dict
     data: dict
+    number: str = PHASE
 
     @property
     def phase(self):
         """The meter's counts of what is measured."""
-        return self.data["meter"]["phases"][PHASE]
+        return self.data["meter"]["phases"][self.number]
+
+    def of_guests(self):
+        """{name: the same for that guest alone}; sizes are those of one
+        guest anyhow."""
+        return {name: self._replace(number=str(FIRST + n))
+                for n, name in enumerate(FOUR_GUESTS)}
 
     @property
     def ranges(self):
@@ -86,18 +94,36 @@ def check_mode(result, where):
             raise ResultError(f"{where}: memory-mode is not all of {count}")
 
 
+def check_placed(result, where):
+    """By nodes of the server, when the count began."""
+    said = result.data
+    guests = len(FOUR_GUESTS) if result.cell.workload == FOUR else 1
+    if abs(said["dram_before"] - guests * result.dram) > MiB or \
+            said["dram_before"] + said["nvm_before"] != guests * result.memory:
+        raise ResultError(f"{where}: the guest began with "
+                          f"{said['dram_before'] / MiB:.1f} MiB of DRAM, and "
+                          f"{said['nvm_before'] / MiB:.1f} of NVM")
+
+
 def check_linux(result, where):
     """The kernel was told to, and the guest began where the others do."""
     said = result.data
     if (said["set_numa_balancing"], said["set_demotion_enabled"]) != \
             (2, "true"):
         raise ResultError(f"{where}: the kernel's tiering was off")
-    if abs(said["dram_before"] - result.dram) > MiB or \
-            said["dram_before"] + said["nvm_before"] != result.memory:
-        raise ResultError(f"{where}: the guest began with "
-                          f"{said['dram_before'] / MiB:.1f} MiB of DRAM, and "
-                          f"{said['nvm_before'] / MiB:.1f} of NVM")
+    check_placed(result, where)
     result.kernel("pgpromote_success")
+
+
+def check_damon(result, where):
+    """Two kdamonds were at work, and the guest began where others do."""
+    said = result.data
+    for number in (0, 1):
+        if not said[f"set_kdamond_{number}"].startswith("state=on "):
+            raise ResultError(f"{where}: kdamond {number} was off")
+        if not said[f"scheme_{number}"]["nr_tried"]:
+            raise ResultError(f"{where}: kdamond {number} tried nothing")
+    check_placed(result, where)
 
 
 def check_engine(result, where):
@@ -113,7 +139,39 @@ def check_engine(result, where):
                           f"{result.data['engine']['accesses']}")
 
 
-CHECKS = {MODE: check_mode, LINUX: check_linux}
+CHECKS = {LINUX: check_linux, DAMON: check_damon}
+
+
+def check_engines(result, where):
+    """Of each guest."""
+    for name in FOUR_GUESTS:
+        engine = result.data[f"engine-{name}"]
+        moves = engine["counters"]["moves-done"]
+        if result.cell.row == UNMANAGED and moves:
+            raise ResultError(f"{where}: {name}: blocks moved in an unmanaged "
+                              "run")
+        if result.cell.row != UNMANAGED and \
+                not engine["accesses"]["windows"]:
+            raise ResultError(f"{where}: {name}: accesses were not watched")
+
+
+def check_counts(result, where):
+    """Of what is measured, or of each guest."""
+    parts = result.of_guests() if result.cell.workload == FOUR else \
+        {"": result}
+    for part in parts.values():
+        check_ranges(part, where)
+        if result.cell.row == MODE:
+            check_mode(part, where)
+
+
+def check_rows(result, where):
+    """What a row has besides."""
+    several = result.cell.workload == FOUR
+    if result.cell.row in CHECKS:
+        CHECKS[result.cell.row](result, where)
+    elif result.cell.row != MODE:
+        (check_engines if several else check_engine)(result, where)
 
 
 def load(cell, directory, run=None):
@@ -123,8 +181,8 @@ def load(cell, directory, run=None):
     run = run or read_json(directory / RUN)
     result = Result(cell, directory, run, read_json(path))
     try:
-        check_ranges(result, path)
-        CHECKS.get(cell.row, check_engine)(result, path)
+        check_counts(result, path)
+        check_rows(result, path)
         if not 0 < result.dram < result.memory:
             raise ResultError(f"{directory / RUN}: no sizes")
     except (AttributeError, KeyError, TypeError) as error:

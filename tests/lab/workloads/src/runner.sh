@@ -1,5 +1,6 @@
 # What every guest of the lab does; part of its init, in busybox's shell.
-# hm.go=1 on the kernel's command line: do not wait for a line.
+# hm.go=1 on the kernel's command line: do not wait for a line; hm.hold=1: wait
+# for another one after the run.
 
 param() {
     for word in $(cat /proc/cmdline); do
@@ -22,10 +23,12 @@ phase setup
 echo "hm: ready"
 [ "$(param go 0)" = 1 ] || read line
 warm_phase=$(param warm_phase 1)
+run_phase=$(param run_phase 2)
 mark $warm_phase
 phase warm
-[ $warm_phase = 2 ] || mark 2
+[ $warm_phase = $run_phase ] || mark $run_phase
 phase run
 mark 0
+[ "$(param hold 0)" = 0 ] || { echo "hm: ran"; read line; }
 phase verify
 echo "hm: done $(tail -n 1 /tmp/run.out) $(tail -n 1 /tmp/verify.out)"
