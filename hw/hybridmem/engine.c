@@ -491,9 +491,18 @@ static void settle(Hybridmem *hm, int64_t until_ns)
     hm->planning = false;
 }
 
-static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
+static HmPolicyParams policy_params(Hybridmem *hm,
+                                    const HybridmemParameters *p)
 {
     HmPolicyParams pp = hm_params_for_policy(p, hm->map_limit);
+
+    pp.pace = hm_latencies_pace(hm->latencies);
+    return pp;
+}
+
+static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
+{
+    HmPolicyParams pp = policy_params(hm, p);
 
     return hm_policy_new(hm_policy_find(HybridmemPolicy_str(p->policy)),
                          hm->frames, hm->heat,
@@ -732,6 +741,16 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
     return true;
 }
 
+/* While the guest runs, undisturbed but for the log. */
+static void balance(Hybridmem *hm, const HybridmemParameters *p)
+{
+    if (hm_latencies_window(hm, p)) {
+        HmPolicyParams pp = policy_params(hm, p);
+
+        hm_policy_set_params(hm->policy, &pp);
+    }
+}
+
 static void one_interval(Hybridmem *hm)
 {
     HybridmemParameters p = parameters(hm);
@@ -749,6 +768,7 @@ static void one_interval(Hybridmem *hm)
     }
     hm->log_is_on = true;
     spend_until(hm, start + MIN(p.window, p.interval) * 1000000LL);
+    balance(hm, &p);
     if (!read_sample(hm, !whole)) {
         hm->log_is_on = false;
         return;
@@ -778,7 +798,7 @@ static void apply_params(Hybridmem *hm)
     hm->params_changed = false;
     qemu_mutex_unlock(&hm->lock);
 
-    pp = hm_params_for_policy(&p, hm->map_limit);
+    pp = policy_params(hm, &p);
     hm_heat_set_half_life(hm->heat, p.half_life);
     if (hm->policy->ops != hm_policy_find(HybridmemPolicy_str(p.policy))) {
         hm_policy_free(hm->policy);
