@@ -496,9 +496,18 @@ static size_t settle(Hybridmem *hm, int64_t until_ns)
     return n;
 }
 
-static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
+static HmPolicyParams policy_params(Hybridmem *hm,
+                                    const HybridmemParameters *p)
 {
     HmPolicyParams pp = hm_params_for_policy(p, hm->map_limit);
+
+    pp.limit = hm_latencies_limit(hm->latencies);
+    return pp;
+}
+
+static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
+{
+    HmPolicyParams pp = policy_params(hm, p);
 
     return hm_policy_new(hm_policy_find(HybridmemPolicy_str(p->policy)),
                          hm->frames, hm->heat,
@@ -753,6 +762,16 @@ static uint32_t pace(Hybridmem *hm, const HybridmemParameters *p)
     return ms;
 }
 
+/* While the guest runs, undisturbed but for the log. */
+static void balance(Hybridmem *hm, const HybridmemParameters *p)
+{
+    if (hm_latencies_window(hm, p)) {
+        HmPolicyParams pp = policy_params(hm, p);
+
+        hm_policy_set_params(hm->policy, &pp);
+    }
+}
+
 static void one_interval(Hybridmem *hm)
 {
     HybridmemParameters p = parameters(hm);
@@ -771,6 +790,7 @@ static void one_interval(Hybridmem *hm)
     }
     hm->log_is_on = true;
     spend_until(hm, start + MIN(p.window, p.interval) * 1000000LL);
+    balance(hm, &p);
     if (!read_sample(hm, !whole)) {
         hm->log_is_on = false;
         return;
@@ -805,7 +825,7 @@ static void apply_params(Hybridmem *hm)
     hm->params_changed = false;
     qemu_mutex_unlock(&hm->lock);
 
-    pp = hm_params_for_policy(&p, hm->map_limit);
+    pp = policy_params(hm, &p);
     hm_heat_set_half_life(hm->heat, p.half_life);
     if (hm->policy->ops != hm_policy_find(HybridmemPolicy_str(p.policy))) {
         hm_policy_free(hm->policy);

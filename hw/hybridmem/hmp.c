@@ -48,6 +48,24 @@ static void print_tiers(Monitor *mon, const HybridmemInfo *info)
     }
 }
 
+static void print_balance(Monitor *mon, const HybridmemInfo *info)
+{
+    const HybridmemBalance *b = info->balance;
+    const HybridmemTierInfoList *t;
+
+    monitor_printf(mon, "  balance: %s", HybridmemBalanceState_str(b->state));
+    for (t = info->tiers; t; t = t->next) {
+        if (t->value->has_latency) {
+            monitor_printf(mon, ", %s %" PRIu64 " ns",
+                           HybridmemTier_str(t->value->tier),
+                           t->value->latency);
+        }
+    }
+    monitor_printf(mon, "; retreats: %" PRIu64 "%s%s\n", b->retreats,
+                   b->unmeasured ? "; not measured: " : "",
+                   b->unmeasured ?: "");
+}
+
 static void print_residency(Monitor *mon, const HybridmemResidency *r)
 {
     g_autofree char *absent = size_to_str(r->absent);
@@ -160,6 +178,9 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
         print_tiers(mon, info);
         if (info->residency) {
             print_residency(mon, info->residency);
+        }
+        if (info->balance) {
+            print_balance(mon, info);
         }
         print_counters(mon, info);
         print_accesses(mon, info->accesses);

@@ -25,6 +25,7 @@ static void make_core(Hybridmem *hm)
     hm->heat = hm_heat_new(hm->pages, hm->pages_per_block,
                            hm->params.half_life);
     hm->accesses = hm_accesses_new(hm);
+    hm->latencies = hm_latencies_new(hm);
     hm->policy = hm_policy_new(
         hm_policy_find(HybridmemPolicy_str(hm->params.policy)),
         hm->frames, hm->heat, hm_accesses_rates(hm->accesses), &pp);
@@ -40,6 +41,7 @@ static void free_core(Hybridmem *hm)
     g_free(hm->dirty);
     hm->sampler->ops->destroy(hm->sampler);
     hm_policy_free(hm->policy);
+    hm_latencies_free(hm->latencies);
     hm_accesses_free(hm->accesses);
     hm_heat_free(hm->heat);
 }

@@ -83,6 +83,18 @@ void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise)
     }
 }
 
+void hm_lifetime_forget(HmLifetime *l, uint32_t block)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < l->n; i++) {
+        if (l->watch[i].promoted != block) {
+            l->watch[n++] = l->watch[i];
+        }
+    }
+    l->n = n;
+}
+
 static bool in(const HmLifetime *l, uint32_t block, HmTier tier)
 {
     return hm_frames_tier_of(l->frames, block) == tier;

@@ -76,6 +76,8 @@ static const Param params[] = {
           "Policy cmq: milliseconds between two plans"),
     PARAM("cmq-max-pairs", PARAM_UINT32, cmq_max_pairs, 1, 1000000,
           "Policy cmq: most exchanges in one plan"),
+    PARAM("balance", PARAM_BOOL, balance, 0, 0,
+          "Policy benefit: bring no more to DRAM than it can bear"),
     PARAM("seed", PARAM_UINT64, seed, 0, 0,
           "Policy shuffle: start of the random numbers"),
     PARAM("reconcile-rate", PARAM_SIZE, reconcile_rate, 0, 0,
@@ -235,13 +237,12 @@ bool hm_params_check(const HybridmemParameters *p, Error **errp)
     return model_check(p->model, errp);
 }
 
-bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
+static bool costs_check(const HybridmemParameters *p, Error **errp)
 {
     ERRP_GUARD();
     double read_cost, write_cost;
 
-    if (p->policy != HYBRIDMEM_POLICY_BENEFIT ||
-        costs(p, &read_cost, &write_cost)) {
+    if (costs(p, &read_cost, &write_cost)) {
         return true;
     }
     error_setg(errp, "objective=%s needs a model of which the energy is known,"
@@ -249,6 +250,26 @@ bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
                HybridmemObjective_str(p->objective), p->model);
     error_append_hint(errp, "Use model=stt-mram, or another objective\n");
     return false;
+}
+
+/* What leaves dram for the sake of time costs energy, and wears nvm. */
+static bool balance_check(const HybridmemParameters *p, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!p->balance || p->objective == HYBRIDMEM_OBJECTIVE_TIME) {
+        return true;
+    }
+    error_setg(errp, "balance=on is for objective=time, and not for"
+               " objective=%s", HybridmemObjective_str(p->objective));
+    error_append_hint(errp, "Use balance=off, or objective=time\n");
+    return false;
+}
+
+bool hm_params_check_whole(const HybridmemParameters *p, Error **errp)
+{
+    return p->policy != HYBRIDMEM_POLICY_BENEFIT ||
+           (costs_check(p, errp) && balance_check(p, errp));
 }
 
 /* Else it only shows: no window need end early for it. */

@@ -22,6 +22,9 @@
  * block if it is a homing cycle.  Cf. HeMem and MEMTIS, which rank by accesses
  * with thresholds, and Colloid (SOSP 2024), which weighs by latency.
  *
+ * Where dram is so busy that it is no faster than nvm, what may be promoted is
+ * limited, or hot blocks leave (balance.h, retreat.h).
+ *
  * Work.  As for write-heat: candidates are among the blocks seen in the
  * window, victims among those that a clock hand over dram passes.
  */
@@ -30,6 +33,7 @@
 #include "leave.h"
 #include "policy-internal.h"
 #include "ranked.h"
+#include "retreat.h"
 #include "qemu/bitops.h"
 #include "hw/hybridmem/dirty.h"
 #include "hw/hybridmem/forecast.h"
@@ -62,6 +66,7 @@ typedef struct HmBenefit {
     HmForecast *forecast;
     HmLifetime *lifetime;
     HmLeave *leave;
+    HmRetreat *retreat;
 } HmBenefit;
 
 static HmBenefit *benefit_of(HmPolicy *p)
@@ -226,13 +231,42 @@ static uint32_t next_candidate(HmBenefit *b, size_t last)
     return HM_BLOCK_NONE;
 }
 
+static HmExpected expected_worth(void *opaque, uint32_t block)
+{
+    Worth w = worth_of(opaque, block);
+
+    return (HmExpected) { w.part, w.below, w.above };
+}
+
+/* What all promotions of a plan may gain. */
+static double allowance(HmBenefit *b)
+{
+    HmBalanceLimit limit = b->parent.params.limit;
+
+    return !limit.limited ? INFINITY : limit.advance == 0 ? 0 :
+           limit.advance * hm_retreat_worth(b->retreat, expected_worth, b);
+}
+
+static size_t plan_retreat(HmBenefit *b, HmMove *plan, size_t max)
+{
+    const HmPolicyParams *p = &b->parent.params;
+
+    return hm_retreat_plan(b->retreat, p->limit.retreat, p->map_limit,
+                           expected_worth, b, plan, max);
+}
+
 static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
 {
     HmBenefit *b = benefit_of(p);
+    double left = allowance(b);
     size_t want = MIN(max, b->cand.n - b->next), last = b->next + want, n = 0;
     HmMove move;
 
-    if (want == 0 || hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
+    if (p->params.limit.retreat > 0) {
+        return plan_retreat(b, plan, max);
+    }
+    if (want == 0 || left <= 0 ||
+        hm_frames_tier_blocks(p->frames, HM_TIER_DRAM) == 0) {
         return 0;
     }
     hm_ranked_order(&b->cand, b->next, want);
@@ -248,13 +282,14 @@ static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
             break;
         }
         promised = promise(b, &move);
-        if (!pays(b, promised, 1)) {
+        if (!pays(b, promised, 1) || left <= 0) {
             break;
         }
         copies = copies_into_nvm(b, &move);
         if (copies && pays(b, promised, copies)) {
             plan[n++] = move;
             b->next++;
+            left -= promised;
         }
     }
     return n;
@@ -269,6 +304,9 @@ static void benefit_moved(HmPolicy *p, const HmMove *move,
     case HM_MOVE_DONE:
         hm_lifetime_add(b->lifetime, move, promise(b, move));
         hm_leave_promoted(b->leave, move->promote);
+        if (p->params.limit.retreat > 0) {
+            hm_lifetime_forget(b->lifetime, move->demote);
+        }
         break;
     case HM_MOVE_PINNED:
     case HM_MOVE_MAP_LIMIT:
@@ -344,6 +382,7 @@ static HmPolicy *benefit_create(const HmFrames *frames, const HmHeat *heat,
     b->forecast = hm_forecast_new(frames, heat);
     b->lifetime = hm_lifetime_new(frames);
     b->leave = hm_leave_new(frames);
+    b->retreat = hm_retreat_new(frames, b->leave);
     return &b->parent;
 }
 
@@ -351,6 +390,7 @@ static void benefit_destroy(HmPolicy *p)
 {
     HmBenefit *b = benefit_of(p);
 
+    hm_retreat_free(b->retreat);
     hm_leave_free(b->leave);
     hm_lifetime_free(b->lifetime);
     hm_forecast_free(b->forecast);
@@ -365,6 +405,7 @@ static size_t benefit_bytes(const HmPolicy *p)
 
     return sizeof(*b) + hm_forecast_bytes(b->forecast) +
            hm_lifetime_bytes(b->lifetime) + hm_leave_bytes(b->leave) +
+           hm_retreat_bytes(b->retreat) +
            (b->cand.size + b->victim.size) * sizeof(uint64_t);
 }
 
@@ -372,6 +413,7 @@ const HmPolicyOps hm_policy_benefit = {
     .name = "benefit",
     .settles = true,
     .accesses = benefit_accesses,
+    .balances = true,
     .create = benefit_create,
     .destroy = benefit_destroy,
     .observe = benefit_observe,

@@ -48,8 +48,7 @@ static void sigbus_handler(int sig, siginfo_t *info, void *context)
     }
 }
 
-static bool guarded(void (*copy)(void *dst, const void *src, size_t len),
-                    void *dst, const void *src, size_t len)
+bool hm_safe_call(void (*fn)(void *opaque), void *opaque)
 {
     /* No signal mask is saved: SA_NODEFER keeps SIGBUS open. */
     if (sigsetjmp(copy_env, 0)) {
@@ -57,21 +56,31 @@ static bool guarded(void (*copy)(void *dst, const void *src, size_t len),
     }
     copying = true;
     __asm__ volatile("" : : : "memory");
-    copy(dst, src, len);
-    /* The copy may fault up to its end. */
+    fn(opaque);
+    /* It may fault up to its end. */
     __asm__ volatile("" : : : "memory");
     copying = false;
     return true;
 }
 
-static void copy_plain(void *dst, const void *src, size_t len)
+typedef struct Copy {
+    void *dst;
+    const void *src;
+    size_t len;
+} Copy;
+
+static void copy_plain(void *opaque)
 {
-    memcpy(dst, src, len);
+    const Copy *c = opaque;
+
+    memcpy(c->dst, c->src, c->len);
 }
 
 bool hm_safe_copy(void *dst, const void *src, size_t len)
 {
-    return guarded(copy_plain, dst, src, len);
+    Copy c = { dst, src, len };
+
+    return hm_safe_call(copy_plain, &c);
 }
 
 #ifdef CONFIG_LIBPMEM
@@ -85,14 +94,19 @@ bool hm_safe_copy(void *dst, const void *src, size_t len)
  * be spoilt; what it has stored so far the next drain orders, as it does all
  * else.
  */
-static void copy_pmem(void *dst, const void *src, size_t len)
+static void copy_pmem(void *opaque)
 {
-    pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
+    const Copy *c = opaque;
+
+    pmem_memcpy(c->dst, c->src, c->len,
+                PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
 }
 
 bool hm_safe_copy_pmem(void *dst, const void *src, size_t len)
 {
-    return guarded(copy_pmem, dst, src, len);
+    Copy c = { dst, src, len };
+
+    return hm_safe_call(copy_pmem, &c);
 }
 
 void hm_safe_copy_drain(void)

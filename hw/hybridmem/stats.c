@@ -162,7 +162,8 @@ static HybridmemCounters *counters(const Hybridmem *hm, const HmStats *s)
 
 static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s,
                                     const uint64_t size[HM_TIER__MAX],
-                                    const uint64_t resident[HM_TIER__MAX])
+                                    const uint64_t resident[HM_TIER__MAX],
+                                    const uint64_t latency[HM_TIER__MAX])
 {
     HybridmemTierInfoList *list = NULL, **tail = &list;
     int t;
@@ -176,6 +177,8 @@ static HybridmemTierInfoList *tiers(const Hybridmem *hm, const HmStats *s,
         info->resident = resident[t];
         info->window_dirty_pages = s->window_dirty[t];
         info->pmem = hm->tier_pmem[t];
+        info->has_latency = latency[t] > 0;
+        info->latency = latency[t];
         QAPI_LIST_APPEND(tail, info);
     }
     return list;
@@ -203,6 +206,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     HybridmemInfo *info = g_new0(HybridmemInfo, 1);
     uint32_t inhibitors = hm_engine_inhibitors(hm);
     uint64_t size[HM_TIER__MAX], resident[HM_TIER__MAX];
+    uint64_t latency[HM_TIER__MAX];
     HmRecording now;
     HmStats s;
 
@@ -232,7 +236,8 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->block_size = hm->block_size;
     info->map_limit = hm->map_limit;
     info->mover = hm->mover->kind;
-    info->tiers = tiers(hm, &s, size, resident);
+    info->balance = hm_latencies_info(hm, latency);
+    info->tiers = tiers(hm, &s, size, resident, latency);
     info->accesses = hm_accesses_info(hm);
     info->counters = counters(hm, &s);
     info->trace = recording(hm, &now);

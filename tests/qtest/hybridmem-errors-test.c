@@ -241,6 +241,16 @@ static const Case cases[] = {
     { "engine-model-reference", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,model=dram",
       "model 'dram' is not known; one of none, |optane|stt-mram" },
+    { "engine-objective", WHOLE USED "-object hybridmem,id=hm0,memdev=con,"
+      "policy=benefit,objective=energy,model=cxl",
+      "objective=energy needs a model|model=cxl is not one|model=stt-mram" },
+    { "engine-balance", WHOLE USED "-object hybridmem,id=hm0,memdev=con,"
+      "policy=benefit,objective=wear,balance=on",
+      "balance=on is for objective=time, and not for objective=wear|"
+      "balance=off, or objective=time" },
+    { "engine-balance-value", WHOLE USED
+      "-object hybridmem,id=hm0,memdev=con,balance=much",
+      "balance|'on' or 'off'" },
     { "trace-path", WHOLE USED
       "-object hybridmem,id=hm0,memdev=con,trace=/nobody/here/t",
       "cannot make trace=/nobody/here/t of 'hm0'|No such file" },

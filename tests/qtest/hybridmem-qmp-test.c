@@ -777,6 +777,131 @@ static void test_estimates_duty_cycle(void)
     hmt_stop(t);
 }
 
+/* --- latencies --------------------------------------------------------- */
+
+/* Looks at next to nothing, so that QEMU's page table stays filled. */
+#define BALANCE "policy=benefit,interval=50,window=20,access-window=1," \
+                "access-rate=4096"
+
+/* The balance's member @name; -1: there is no balance. */
+static int64_t balance_member(QTestState *qts, const char *name)
+{
+    QDict *info = hmt_query(qts);
+    QDict *b = qdict_get_qdict(info, "balance");
+    int64_t value = b ? qdict_get_int(b, name) : -1;
+
+    qobject_unref(info);
+    return value;
+}
+
+/* True if both tiers show one, false if none does. */
+static bool latencies_shown(QTestState *qts)
+{
+    QDict *info = hmt_query(qts);
+    const QListEntry *e;
+    unsigned n = 0;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "tiers"), e) {
+        QDict *tier = qobject_to(QDict, qlist_entry_obj(e));
+
+        if (qdict_haskey(tier, "latency")) {
+            g_assert_cmpint(qdict_get_int(tier, "latency"), >, 0);
+            n++;
+        }
+    }
+    qobject_unref(info);
+    g_assert_true(n == 0 || n == 2);
+    return n;
+}
+
+static void wait_windows(QTestState *qts, unsigned n)
+{
+    hmt_wait_counter(qts, "windows", hmt_counter(qts, "windows") + n);
+}
+
+static void assert_balance(HmTest *t, bool shown)
+{
+    g_autofree char *text = qtest_hmp(t->qts, "info hybridmem");
+
+    g_assert_cmpint(latencies_shown(t->qts), ==, shown);
+    g_assert_cmpint(balance_member(t->qts, "probe-ns") > 0, ==, shown);
+    g_assert_cmpint(strstr(text, "balance: ") != NULL, ==, shown);
+    g_assert_cmpint(strstr(text, " ns; retreats: ") != NULL, ==, shown);
+}
+
+static void test_balance(void)
+{
+    HmTest *t = hmt_start(BALANCE, NULL);
+    int64_t windows = 0;
+
+    hmt_fill(t);
+    wait_windows(t->qts, 2);
+    assert_balance(t, false);
+
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'balance': true } }");
+    for (int i = 0; i < 600 && windows < 5; i++) {
+        wait_windows(t->qts, 1);
+        windows = balance_member(t->qts, "windows");
+    }
+    g_assert_cmpint(windows, >=, 5);
+    assert_balance(t, true);
+    hmt_assert_error(t->qts, "balance=on is for objective=time, and not for "
+                     "objective=wear", "{ 'execute': 'hybridmem-set',"
+                     " 'arguments': { 'objective': 'wear' } }");
+    assert_balance(t, true);
+
+    /* Others have no use for it, so it may stay on. */
+    hmt_set_policy(t->qts, "write-heat");
+    wait_windows(t->qts, 2);
+    assert_balance(t, false);
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'objective': 'wear' } }");
+    hmt_assert_error(t->qts, "balance=on is for objective=time",
+                     "{ 'execute': 'hybridmem-set', 'arguments':"
+                     " { 'policy': 'benefit' } }");
+    qtest_qmp_assert_success(t->qts, "{ 'execute': 'hybridmem-set',"
+                             " 'arguments': { 'policy': 'benefit',"
+                             " 'balance': false } }");
+    wait_windows(t->qts, 2);
+    assert_balance(t, false);
+    hmt_assert_equal(t);
+    hmt_stop(t);
+}
+
+/* Bytes that the tiers' files take. */
+static uint64_t bytes_of_files(HmTest *t)
+{
+    g_autoptr(GDir) dir = g_dir_open(t->dir, 0, NULL);
+    uint64_t bytes = 0;
+    const char *name;
+
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(t->dir, name, NULL);
+        struct stat st;
+
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        bytes += st.st_blocks * 512ull;
+    }
+    return bytes;
+}
+
+/* Memory that the guest has not used is not used by measuring, either. */
+static void test_balance_holes(void)
+{
+    HmTest *t = hmt_start(BALANCE ",balance=on", NULL);
+    uint64_t before;
+
+    wait_windows(t->qts, 2);
+    before = bytes_of_files(t);
+    wait_windows(t->qts, 10);
+    g_assert_cmpuint(bytes_of_files(t), ==, before);
+    g_assert_cmpint(balance_member(t->qts, "windows"), ==, 0);
+    g_assert_cmpint(balance_member(t->qts, "probe-ns"), >, 0);
+    g_assert_false(latencies_shown(t->qts));
+    hmt_stop(t);
+}
+
 /* --- copies to persistent memory --------------------------------------- */
 
 static void assert_tiers_pmem(QTestState *qts, bool expected)
@@ -863,6 +988,8 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/estimates/sums", test_estimates);
     qtest_add_func("hybridmem/estimates/duty-cycle",
                    test_estimates_duty_cycle);
+    qtest_add_func("hybridmem/balance/set", test_balance);
+    qtest_add_func("hybridmem/balance/holes", test_balance_holes);
     qtest_add_func("hybridmem/pmem/none", test_no_pmem);
     qtest_add_func("hybridmem/pmem/forced", test_pmem);
     return g_test_run();

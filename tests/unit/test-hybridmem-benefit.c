@@ -362,6 +362,132 @@ static void test_costs(void)
     }
 }
 
+/* -- Where dram is too busy ------------------------------------------------ */
+
+/* Part of what is read that is read in dram, after @windows at this limit. */
+static double share_at(Sim *s, Guest *g, HmBalanceLimit limit, unsigned windows,
+                       uint64_t *moves)
+{
+    s->params.limit = limit;
+    set_params(s);
+    *moves = guest_run(s, g, windows);
+    return read_hits(s);
+}
+
+/* Held, nothing moves; a step goes no further than it says. */
+static void test_limit(void)
+{
+    static const HmBalanceLimit held = { .limited = true }, none = { };
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .kind = { [HOT] = { 800, 1, 0 } },
+    };
+    uint64_t moves;
+    double was;
+    Sim s;
+
+    guest_begin(&s, &g);
+    was = share_at(&s, &g, held, 30, &moves);
+    g_assert_cmpfloat(was, <, 0.2);
+    g_assert_cmpuint(moves, ==, 0);
+
+    /* Forth: an eighth of what is there, each time. */
+    for (int i = 0; i < 5; i++) {
+        double now;
+
+        share_at(&s, &g, (HmBalanceLimit) { true, 0.125, 0 }, 1, &moves);
+        now = share_at(&s, &g, held, 12, &moves);
+        g_test_message("forth: %.3f to %.3f", was, now);
+        g_assert_cmpuint(moves, ==, 0);
+        g_assert_cmpfloat(now, >, 1.08 * was);
+        g_assert_cmpfloat(now, <, 1.18 * was);
+        was = now;
+    }
+    g_assert_cmpfloat(share_at(&s, &g, none, 20, &moves), >, 0.99);
+    guest_run(&s, &g, 12);
+
+    /* And back. */
+    was = 1;
+    for (int i = 0; i < 5; i++) {
+        double now;
+
+        share_at(&s, &g, (HmBalanceLimit) { true, 0, 0.25 }, 1, &moves);
+        now = share_at(&s, &g, held, 12, &moves);
+        g_test_message("back: %.3f to %.3f", was, now);
+        g_assert_cmpuint(moves, ==, 0);
+        g_assert_cmpfloat(now, <, 0.82 * was);
+        g_assert_cmpfloat(now, >, 0.7 * was);
+        was = now;
+    }
+
+    /* It was not the guest's doing: what has left comes again at once. */
+    g_assert_cmpfloat(share_at(&s, &g, none, 10, &moves), >, 0.95);
+    guest_end(&s, &g);
+}
+
+/* Where all blocks are alike no exchange can help. */
+static void test_retreat_even(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .kind = { { 0, 0.5, 0 } },
+    };
+    uint64_t moves;
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 150);
+    share_at(&s, &g, (HmBalanceLimit) { true, 0, 0.25 }, 20, &moves);
+    g_assert_cmpuint(moves, <, g.dram / 100);
+    guest_end(&s, &g);
+}
+
+/* As in test-hybridmem-balance.c: idle times, and capacities. */
+static double busy(double idle, double load, double capacity)
+{
+    return idle / MAX(1 - load / capacity, 0.05);
+}
+
+/* With the balance at the helm: reads of a load that dram alone cannot bear. */
+static void test_balanced(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .kind = { [OTHERS] = { 0, 0.005, 0 }, [HOT] = { 800, 1, 0 } },
+    };
+    uint64_t moves = 0, settled = 0;
+    double load = 1.1, share = 0, settled_share = 0;
+    HmBalance b;
+    Sim s;
+
+    hm_balance_init(&b);
+    guest_begin(&s, &g);
+    for (int w = 0; w < 400; w++) {
+        double ns[HM_TIER__MAX];
+
+        moves = guest_run(&s, &g, 1);
+        share = read_hits(&s);
+        load = w < 200 ? 1.1 : 0.3;
+        ns[HM_TIER_DRAM] = busy(90, load * share, 1);
+        ns[HM_TIER_NVM] = busy(180, load * (1 - share), 0.6);
+        hm_balance_window(&b, ns);
+        s.params.limit = hm_balance_limit(&b);
+        set_params(&s);
+        if (w >= 100 && w < 200) {
+            settled += moves;
+            settled_share += share / 100;
+        }
+    }
+    g_test_message("share %.3f, %" PRIu64 " moves in 100 windows; then %.3f",
+                   settled_share, settled, share);
+    g_assert_cmpfloat(fabs(settled_share - 0.70), <, 0.03);
+    g_assert_cmpuint(settled, <, 60);
+    /* The load has gone: all that is hot is in dram. */
+    g_assert_cmpint(b.state, ==, HM_BALANCE_FREE);
+    g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.99);
+    guest_end(&s, &g);
+}
+
 /* -- Where accesses are not seen ------------------------------------------- */
 
 static void test_writes_alone(void)
@@ -624,6 +750,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/wear", test_wear);
     g_test_add_func("/hybridmem/benefit/reads-only", test_reads_only);
     g_test_add_func("/hybridmem/benefit/costs", test_costs);
+    g_test_add_func("/hybridmem/benefit/limit", test_limit);
+    g_test_add_func("/hybridmem/benefit/balanced", test_balanced);
+    g_test_add_func("/hybridmem/benefit/retreat-even", test_retreat_even);
     g_test_add_func("/hybridmem/benefit/writes-alone", test_writes_alone);
     g_test_add_func("/hybridmem/benefit/min-gain", test_min_gain);
     g_test_add_func("/hybridmem/benefit/failures", test_failures);

@@ -183,6 +183,28 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
     g_assert_false(watching);
 }
 
+/* --- latencies: a dram that is too busy, until it is not ---------------- */
+
+static bool held;
+
+HmBalanceLimit hm_latencies_limit(const HmLatencies *l)
+{
+    return (HmBalanceLimit) { .limited = qatomic_read(&held) };
+}
+
+bool hm_latencies_window(Hybridmem *hm, const HybridmemParameters *p)
+{
+    g_assert_true(the_sampler->on);
+    g_assert_false(watching || hm->planning);
+    return hm->policy->params.limit.limited != qatomic_read(&held);
+}
+
+HybridmemBalance *hm_latencies_info(Hybridmem *hm, uint64_t ns[HM_TIER__MAX])
+{
+    memset(ns, 0, sizeof(*ns) * HM_TIER__MAX);
+    return NULL;
+}
+
 /* --- set up ------------------------------------------------------------ */
 
 typedef struct Fixture {
@@ -240,7 +262,8 @@ static void end_trace(Fixture *f)
     g_free(f->trace);
 }
 
-static void set_up(Fixture *f, gconstpointer unused)
+/* @policy: to start with, or NULL. */
+static void set_up(Fixture *f, gconstpointer policy)
 {
     static const HmExtent ext[] = {
         { 0, DRAM, HM_TIER_DRAM, true },
@@ -259,7 +282,8 @@ static void set_up(Fixture *f, gconstpointer unused)
     hm->id = g_strdup("hm0");
     hm->params = (HybridmemParameters) {
         .enabled = true,
-        .policy = HYBRIDMEM_POLICY_WRITE_HEAT,
+        .policy = policy ? *(const HybridmemPolicy *)policy :
+                  HYBRIDMEM_POLICY_WRITE_HEAT,
         .interval = 20,
         .window = 5,
         .half_life = 100,
@@ -284,6 +308,12 @@ static void set_up(Fixture *f, gconstpointer unused)
     QSIMPLEQ_INIT(&hm->finished);
     start_trace(f);
     hm_engine_start_thread(hm);
+}
+
+static void set_up_held(Fixture *f, gconstpointer policy)
+{
+    held = true;
+    set_up(f, policy);
 }
 
 static void tear_down(Fixture *f, gconstpointer unused)
@@ -365,6 +395,15 @@ static void test_inhibited(Fixture *f, gconstpointer unused)
     inhibitors = 0;
     RUN_UNTIL(stats(&f->hm).windows > windows);
     g_assert_cmpint(last_state, ==, HYBRIDMEM_STATE_RUNNING);
+}
+
+/* A policy that keeps to the pace is told of it, at first and later. */
+static void test_held(Fixture *f, gconstpointer unused)
+{
+    RUN_UNTIL(stats(&f->hm).windows >= 15);
+    g_assert_cmpuint(stats(&f->hm).planned, ==, 0);
+    qatomic_set(&held, false);
+    RUN_UNTIL(stats(&f->hm).done >= HOT);
 }
 
 static void disable(HybridmemParameters *p)
@@ -579,12 +618,16 @@ static void test_cancel(Fixture *f, gconstpointer unused)
 
 int main(int argc, char **argv)
 {
+    static const HybridmemPolicy benefit = HYBRIDMEM_POLICY_BENEFIT;
+
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     g_test_add("/hybridmem/engine/promotes", Fixture, NULL, set_up,
                test_promotes, tear_down);
     g_test_add("/hybridmem/engine/inhibited", Fixture, NULL, set_up,
                test_inhibited, tear_down);
+    g_test_add("/hybridmem/engine/held", Fixture, &benefit, set_up_held,
+               test_held, tear_down);
     g_test_add("/hybridmem/engine/disabled", Fixture, NULL, set_up,
                test_disabled, tear_down);
     g_test_add("/hybridmem/engine/accesses", Fixture, NULL, set_up,

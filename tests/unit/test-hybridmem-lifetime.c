@@ -264,6 +264,28 @@ static void test_demoted_again(void)
     sim_end(&s);
 }
 
+/* Nor does it tell how long heat lives, if it was not for want of that. */
+static void test_forget(void)
+{
+    enum { WINDOWS = 200, AFTER = 6 };
+    g_autofree HmMove *move = g_new(HmMove, WINDOWS);
+    Sim s;
+
+    sim_init(&s);
+    s.lasts[0] = UINT32_MAX;
+    for (unsigned w = 0; w < WINDOWS; w++) {
+        move[w] = add(&s, 0.8);
+        add(&s, 0.8);
+        if (w >= AFTER) {
+            swap(&s, move[w - AFTER].demote, move[w - AFTER].promote);
+            hm_lifetime_forget(s.l, move[w - AFTER].promote);
+        }
+        window(&s);
+    }
+    g_assert_cmpfloat(hm_lifetime(s.l, 0.8), >, 60);
+    sim_end(&s);
+}
+
 /* What is no longer true is forgotten. */
 static void test_fades(void)
 {
@@ -331,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/lifetime/neighbours", test_neighbours);
     g_test_add_func("/hybridmem/lifetime/turns-bad", test_turns_bad);
     g_test_add_func("/hybridmem/lifetime/demoted-again", test_demoted_again);
+    g_test_add_func("/hybridmem/lifetime/forget", test_forget);
     g_test_add_func("/hybridmem/lifetime/fades", test_fades);
     g_test_add_func("/hybridmem/lifetime/many", test_many);
     g_test_add_func("/hybridmem/lifetime/room", test_room);

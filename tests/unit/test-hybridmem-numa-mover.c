@@ -56,6 +56,22 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
 {
 }
 
+HmBalanceLimit hm_latencies_limit(const HmLatencies *l)
+{
+    return (HmBalanceLimit) { };
+}
+
+bool hm_latencies_window(Hybridmem *hm, const HybridmemParameters *p)
+{
+    return false;
+}
+
+HybridmemBalance *hm_latencies_info(Hybridmem *hm, uint64_t ns[HM_TIER__MAX])
+{
+    memset(ns, 0, sizeof(*ns) * HM_TIER__MAX);
+    return NULL;
+}
+
 HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
 {
     return g_new0(HybridmemAccesses, 1);

@@ -32,6 +32,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(Hybridmem, HYBRIDMEM)
 
 typedef struct HmNumaPlace HmNumaPlace;
 typedef struct HmAccesses HmAccesses;
+typedef struct HmLatencies HmLatencies;
 
 #define HM_STALL_BUCKETS 20
 
@@ -180,6 +181,7 @@ struct Hybridmem {
     bool tier_pmem[HM_TIER__MAX];       /* see HybridmemTierInfo */
     HmSampler *sampler;
     HmAccesses *accesses;
+    HmLatencies *latencies;
     HmRecorder *recorder;       /* or NULL */
     uint64_t map_limit;         /* 0: mappings do not change */
     uint64_t pages, page_size;
@@ -275,6 +277,21 @@ void hm_accesses_release(HmAccesses *as);
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty);
 /* Main loop. */
 HybridmemAccesses *hm_accesses_info(Hybridmem *hm);
+
+/* --- latencies.c: how busy the tiers are --------------------------------- */
+
+/* Main loop.  Never NULL; if nothing can be measured it knows why. */
+HmLatencies *hm_latencies_new(Hybridmem *hm);
+void hm_latencies_free(HmLatencies *l);
+/*
+ * A window has ended, in which the guest ran and nothing was moved: measures
+ * if that is wanted.  True if the pace is another now.
+ */
+bool hm_latencies_window(Hybridmem *hm, const HybridmemParameters *p);
+/* What the next plan may change. */
+HmBalanceLimit hm_latencies_limit(const HmLatencies *l);
+/* Main loop.  NULL if it is not wanted.  @ns: of each tier; 0: not known. */
+HybridmemBalance *hm_latencies_info(Hybridmem *hm, uint64_t ns[HM_TIER__MAX]);
 
 /* --- movers: attach-*.c, relocate-*.c ---------------------------------- */
 

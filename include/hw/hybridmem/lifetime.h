@@ -34,6 +34,9 @@ size_t hm_lifetime_bytes(const HmLifetime *l);
 /* @move was made, for @promise > 0 in each window; 1 is the usual most. */
 void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise);
 
+/* @block leaves dram, and not because it had cooled: that tells nothing. */
+void hm_lifetime_forget(HmLifetime *l, uint32_t block);
+
 /*
  * A window has ended: @worth says what having @block in dram was worth in it,
  * in the unit of promises.  @horizon: windows to expect of a move of which

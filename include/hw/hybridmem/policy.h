@@ -11,6 +11,7 @@
 
 #include "hw/hybridmem/types.h"
 #include "hw/hybridmem/access.h"
+#include "hw/hybridmem/balance.h"
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
 #include "hw/hybridmem/window.h"
@@ -28,6 +29,8 @@ typedef struct HmPolicyParams {
      * and to write them back there; >= 0, in any one unit
      */
     double read_cost, write_cost;
+    /* benefit: what the next plan may change */
+    HmBalanceLimit limit;
     /* write-heat: that of the mover, to know what a move copies; 0: none */
     uint64_t map_limit;
     uint64_t cmq_lifetime_ms;   /* cmq: idle time before a level is lost */
@@ -59,7 +62,7 @@ struct HmPolicyOps {
 
     /*
      * No plan means that nothing would be gained, and will not be soon: then
-     * windows may be fewer (pace.h).
+     * windows may be fewer (limit.h).
      */
     bool settles;
 
@@ -68,6 +71,9 @@ struct HmPolicyOps {
      * windows of them.  NULL: never.
      */
     bool (*accesses)(const HmPolicy *p);
+
+    /* Keeps to HmPolicyParams.limit. */
+    bool balances;
 
     /* Never plans; sampling goes on. */
     bool passive;

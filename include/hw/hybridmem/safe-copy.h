@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * memcpy() that survives SIGBUS: a truncated file, a full file system, a
- * poisoned page.  Also by libpmem, to persistent memory.
+ * Calls, and memcpy(), that survive SIGBUS: a truncated file, a full file
+ * system, a poisoned page.  Copies also by libpmem, to persistent memory.
  */
 #ifndef HW_HYBRIDMEM_SAFE_COPY_H
 #define HW_HYBRIDMEM_SAFE_COPY_H
@@ -9,6 +9,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/*
+ * Calls @fn; false if it met an address that cannot be accessed, and was left
+ * there.  It must hold, allocate and change nothing that needs undoing.  Any
+ * thread that does not block SIGBUS, as for the others.
+ */
+bool hm_safe_call(void (*fn)(void *opaque), void *opaque);
 
 /*
  * False if an address could not be accessed; @dst is then partly written.
