@@ -370,6 +370,7 @@ static size_t benefit_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_benefit = {
     .name = "benefit",
+    .settles = true,
     .accesses = benefit_accesses,
     .create = benefit_create,
     .destroy = benefit_destroy,

@@ -414,6 +414,7 @@ static size_t write_heat_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_write_heat = {
     .name = "write-heat",
+    .settles = true,
     .create = write_heat_create,
     .destroy = write_heat_destroy,
     .observe = write_heat_observe,
