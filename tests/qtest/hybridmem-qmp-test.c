@@ -287,6 +287,7 @@ static HmTest *start_seen_by_page(const char *engine)
 static void test_reads(void)
 {
     HmTest *t = start_seen_by_page(ALWAYS);
+    g_autofree char *text = NULL;
     gint64 end = g_get_monotonic_time() + HMT_SECONDS * G_USEC_PER_SEC;
     uint64_t before;
 
@@ -306,6 +307,8 @@ static void test_reads(void)
     } while (access_counter(t, "nvm-read-pages") > before);
     read_for(t, 5);
     g_assert_cmpuint(access_counter(t, "nvm-read-pages"), ==, before);
+    text = qtest_hmp(t->qts, "info hybridmem");
+    hmt_assert_in(text, "; only read: ");
     hmt_assert_equal(t);
     hmt_stop(t);
 }
