@@ -215,10 +215,14 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
+    uint64_t nvm_pages;
+
     if (hm->accesses->refused) {
         return;
     }
-    hm_recorder_window(hm->recorder, w, account(hm, w));
+    nvm_pages = account(hm, w);
+    hm_pace_seen(&hm->pace, HM_SENSE_ACCESSES, nvm_pages);
+    hm_recorder_window(hm->recorder, w, nvm_pages);
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);
 }

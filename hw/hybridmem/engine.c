@@ -519,7 +519,7 @@ static void change_quota(Hybridmem *hm, uint64_t fast_size)
 {
     HybridmemParameters p = parameters(hm);
 
-    hm->pace = (HmPace) { };
+    hm_pace_reset(&hm->pace);
     hm_policy_free(hm->policy);
     hm->mover->set_quota(hm, fast_size);
     hm_recorder_frames(hm->recorder, hm->frames);
@@ -661,6 +661,8 @@ static void digest(Hybridmem *hm)
     hm_stats_window(hm, elapsed_ms, logged_ms);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, &window);
+    hm_pace_seen(&hm->pace, HM_SENSE_WRITES,
+                 hm->stats.window_dirty[HM_TIER_NVM]);
     hm_recorder_window(hm->recorder, &window,
                        hm->stats.window_dirty[HM_TIER_NVM]);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
@@ -820,7 +822,7 @@ static void apply_params(Hybridmem *hm)
     qemu_mutex_lock(&hm->lock);
     p = hm->params;
     if (hm->params_changed) {
-        hm->pace = (HmPace) { };
+        hm_pace_reset(&hm->pace);
     }
     hm->params_changed = false;
     qemu_mutex_unlock(&hm->lock);

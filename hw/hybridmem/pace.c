@@ -8,14 +8,32 @@
 /* The longest interval there is, of the shortest, is less than 2^19. */
 #define DOUBLED_MAX 20
 
+/* By this factor, and so many pages, clearly more. */
+#define MORE 1.5
+#define SLACK 16
+
+void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages)
+{
+    double *usual = &p->usual[sense];
+
+    p->changed |= nvm_pages > MORE * *usual + SLACK;
+    *usual += (nvm_pages - *usual) / HM_PACE_USUAL;
+}
+
+void hm_pace_reset(HmPace *p)
+{
+    p->calm = p->doubled = 0;
+}
+
 void hm_pace_window(HmPace *p, uint64_t wanted, uint64_t dram)
 {
-    if (wanted > dram / HM_PACE_FEW) {
-        *p = (HmPace) { };
+    if (p->changed || wanted > dram / HM_PACE_FEW) {
+        hm_pace_reset(p);
     } else if (++p->calm == HM_PACE_CALM) {
         p->calm = 0;
         p->doubled = MIN(p->doubled + 1, DOUBLED_MAX);
     }
+    p->changed = false;
 }
 
 uint32_t hm_pace_interval(const HmPace *p, uint32_t interval, uint32_t most)

@@ -53,6 +53,27 @@ static void test_few(void)
     g_assert_cmpuint(hm_pace_interval(&p, 100, 1000), ==, 100);
 }
 
+/* Hot pages in nvm, of which the policy has still to learn. */
+static void test_changed(void)
+{
+    for (int sense = 0; sense < HM_SENSE__MAX; sense++) {
+        unsigned slow = 0;
+        HmPace p = { };
+
+        for (int i = 0; i < 100; i++) {
+            hm_pace_seen(&p, sense, i < 50 ? 200 + i % 2 * 50 : 500);
+            hm_pace_window(&p, 0, DRAM);
+            if (i == 49) {
+                g_assert_cmpuint(hm_pace_interval(&p, 100, 1000), ==, 1000);
+            } else if (i >= 50) {
+                slow += hm_pace_interval(&p, 100, 1000) > 100;
+            }
+        }
+        g_assert_cmpuint(slow, >, 30);
+        g_assert_cmpuint(slow, <=, 50 - HM_PACE_CALM - 3);
+    }
+}
+
 static void test_limit_below(void)
 {
     HmPace p = { };
@@ -69,6 +90,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/pace/settles", test_settles);
     g_test_add_func("/hybridmem/pace/wakes", test_wakes);
     g_test_add_func("/hybridmem/pace/few", test_few);
+    g_test_add_func("/hybridmem/pace/changed", test_changed);
     g_test_add_func("/hybridmem/pace/limit-below", test_limit_below);
     return g_test_run();
 }

@@ -4,30 +4,49 @@
  *
  * Theory.  What a window costs does not depend on what it finds: the guest
  * faults once for each page that it writes or reads in it.  Once blocks lie
- * where they belong, windows only confirm that.  So after HM_PACE_CALM windows
- * in a row of which the policy made (almost) no plan, the interval doubles, up
- * to a limit; one plan of more, and it is back where it was.  A change of the
- * guest's is thus seen late by the limit at most.
+ * where they belong, windows only confirm that.  So after HM_PACE_CALM calm
+ * windows in a row the interval doubles, up to a limit; one that is not calm,
+ * and it is back where it was.  A window is calm if the policy made (almost) no
+ * plan after it, and if it did not see clearly more pages in nvm than windows
+ * have lately: where the guest's hot set has moved policies make no plan at
+ * first, for they have to learn.  What is usual follows what is seen in some
+ * HM_PACE_USUAL windows.  A change is thus seen late by the limit at most, and
+ * learned from at full pace.
  *
  * Not thread-safe.  No clock.
  */
 #ifndef HW_HYBRIDMEM_PACE_H
 #define HW_HYBRIDMEM_PACE_H
 
-/* Windows without a plan to speak of, for each doubling. */
+#include "hw/hybridmem/window.h"
+
+/* Calm windows, for each doubling. */
 #define HM_PACE_CALM 4
 
 /* Of the blocks of dram, one in so many may be in a plan of a calm window. */
 #define HM_PACE_FEW 1024
 
+#define HM_PACE_USUAL 8
+
 /* All zero: as often as asked. */
 typedef struct HmPace {
     unsigned calm;              /* such windows since the last doubling */
     unsigned doubled;           /* times */
+    bool changed;               /* this window saw more than usual */
+    double usual[HM_SENSE__MAX];        /* pages seen in nvm */
 } HmPace;
 
-/* A window has ended; @wanted moves were planned, for @dram blocks of dram. */
+/* A window of this sense has seen so many pages in nvm. */
+void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages);
+
+/*
+ * All senses have had their windows; @wanted moves were planned, for @dram
+ * blocks of dram.
+ */
 void hm_pace_window(HmPace *p, uint64_t wanted, uint64_t dram);
+
+/* From now on as often as asked, until windows are calm again. */
+void hm_pace_reset(HmPace *p);
 
 /*
  * Milliseconds from one window to the next: from @interval to @most, or
