@@ -44,24 +44,43 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
     return 0;
 }
 
+/*
+ * When KVM has lost its entry of a page: on x86 it maps it for writing even to
+ * read it, and then logs it.  On Arm it does not.
+ */
+static bool log_knows_reads(void)
+{
+#ifdef __x86_64__
+    return kvm_enabled();
+#else
+    return false;
+#endif
+}
+
+static void make_rates(HmAccesses *as, Hybridmem *hm)
+{
+    bool by_log = hm_accesses_by_log(as);
+
+    as->rates = hm_access_new(hm->pages, hm->pages_per_block);
+    hm_access_set_cold_costs(as->rates, !by_log && !hm->mover->holds_guest);
+    hm_access_set_fault_pages(as->rates, by_log ? 1 :
+                              MAX(as->host_page / hm->page_size, 1));
+}
+
 HmAccesses *hm_accesses_new(Hybridmem *hm)
 {
     HmAccesses *as = g_new0(HmAccesses, 1);
-    uint64_t host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
 
-    as->host_page = host_page;
+    as->host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
-        hm->page_size, hm->pages_per_block, &as->why);
+        hm->page_size, hm->pages_per_block, log_knows_reads(), &as->why);
     if (as->sampler && hm->mover->holds_guest) {
         /* Only our own mover maps anything there: see system_map(). */
         hm_access_sampler_vouch(as->sampler);
     }
     if (as->sampler) {
-        as->rates = hm_access_new(hm->pages, hm->pages_per_block);
-        hm_access_set_cold_costs(as->rates, !hm->mover->holds_guest);
-        hm_access_set_fault_pages(as->rates, MAX(host_page / hm->page_size,
-                                                 1));
+        make_rates(as, hm);
         as->seen = bitmap_new(hm->pages);
         migration_add_notifier(&as->migration, migration_starts);
     }
@@ -84,6 +103,11 @@ void hm_accesses_free(HmAccesses *as)
 const HmAccess *hm_accesses_rates(const HmAccesses *as)
 {
     return as->rates;
+}
+
+bool hm_accesses_by_log(const HmAccesses *as)
+{
+    return as->sampler && hm_access_sampler_by_log(as->sampler);
 }
 
 bool hm_accesses_wanted(const Hybridmem *hm)
@@ -196,6 +220,9 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
     w->elapsed_ms = (now_ns - (as->window_at_ns ?: now_ns)) / 1000000;
     as->window_at_ns = now_ns;
     bitmap_zero(as->seen, hm->pages);
+    if (hm_accesses_by_log(as)) {
+        hm->sampler->ops->collect(hm->sampler, as->seen);
+    }
     hm_access_sampler_read(as->sampler, w->watched, w->n_watched,
                            hm->log_is_on, as->seen);
 }
@@ -221,9 +248,13 @@ HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
     info->unseen = g_strdup(as->why);
     qemu_mutex_unlock(&hm->lock);
     if (as->sampler) {
-        info->has_granule = true;
+        bool by_log = hm_accesses_by_log(as);
+
+        info->has_method = info->has_granule = true;
+        info->method = by_log ? HYBRIDMEM_ACCESS_METHOD_LOG :
+                       HYBRIDMEM_ACCESS_METHOD_DROP;
         info->granule = MAX(hm_access_sampler_granule(as->sampler),
-                            as->host_page);
+                            by_log ? 0 : as->host_page);
     }
     info->windows = s.access_windows;
     info->watched_bytes = s.watched_bytes;

@@ -74,7 +74,7 @@ static void sample(Ram *r)
     const char *why = "";
 
     r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
-                                 &why);
+                                 false, &why);
     g_assert_cmpstr(why, ==, NULL);
     g_assert_nonnull(r->s);
 }
@@ -457,7 +457,8 @@ static void cannot_sample(void *host, uint64_t size, uint64_t page_size,
 {
     const char *why = NULL;
 
-    g_assert_null(hm_access_sampler_new(host, size, page_size, 4, &why));
+    g_assert_null(hm_access_sampler_new(host, size, page_size, 4, false,
+                                        &why));
     g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, reason));
 }
