@@ -69,17 +69,17 @@ static int file_of(uint64_t pages)
     return fd;
 }
 
-static void sample(Ram *r)
+static void sample(Ram *r, bool log_knows)
 {
     const char *why = "";
 
     r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
-                                 false, &why);
+                                 log_knows, &why);
     g_assert_cmpstr(why, ==, NULL);
     g_assert_nonnull(r->s);
 }
 
-static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
+static void ram_map(Ram *r, uint64_t pages, uint32_t ppb, int flags)
 {
     *r = (Ram) {
         .fd = file_of(pages),
@@ -87,13 +87,19 @@ static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
         .ppb = ppb,
         .blocks = DIV_ROUND_UP(pages, ppb),
     };
-    r->host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   r->fd, 0);
+    r->host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags,
+                   flags & MAP_ANONYMOUS ? -1 : r->fd, 0);
     g_assert_true(r->host != MAP_FAILED);
     r->used = bitmap_new(pages);
     r->seen = bitmap_new(pages);
     r->block = g_new(uint32_t, r->blocks);
-    sample(r);
+}
+
+static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
+{
+    ram_map(r, pages, ppb, MAP_SHARED);
+    sample(r, true);
+    g_assert_false(hm_access_sampler_by_log(r->s));
 }
 
 static void ram_init(Ram *r, uint64_t pages, uint32_t ppb)
@@ -224,7 +230,7 @@ static bool is_fine(const Ram *r)
     return hm_access_sampler_granule(r->s) == PAGE;
 }
 
-static bool present(const Ram *r, uint64_t page)
+static uint64_t entry_of(const Ram *r, uint64_t page)
 {
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     uint64_t entry;
@@ -232,7 +238,12 @@ static bool present(const Ram *r, uint64_t page)
     g_assert_cmpint(pread(fd, &entry, 8, ((uintptr_t)r->host / PAGE + page) *
                           8), ==, 8);
     close(fd);
-    return entry >> 63;
+    return entry;
+}
+
+static bool present(const Ram *r, uint64_t page)
+{
+    return entry_of(r, page) >> 63;
 }
 
 static int other_userfaultfd(void)
@@ -678,6 +689,208 @@ static void test_doubt(void)
     doubt(false, false, 0xf0f0);
 }
 
+/* -- By the log ---------------------------------------------------------- */
+
+#define IS_OF_FILE(entry) ((entry) >> 61 & 1)
+
+/* False, and the test is skipped, if it cannot be seen here. */
+static bool ram_init_private(Ram *r, uint64_t pages, uint32_t ppb, int flags)
+{
+    if (!can_be_fine()) {
+        g_test_skip("no userfaultfd for write protection here");
+        return false;
+    }
+    ram_map(r, pages, ppb, MAP_PRIVATE | flags);
+    sample(r, true);
+    g_assert_true(hm_access_sampler_by_log(r->s));
+    g_assert_cmpuint(hm_access_sampler_granule(r->s), ==, PAGE);
+    return true;
+}
+
+/* What the log has: @used, and two pages that may not be watched. */
+static void finish_log(Ram *r)
+{
+    bitmap_copy(r->seen, r->used, r->pages);
+    set_bit(0, r->used);
+    set_bit(r->pages - 1, r->used);
+    set_bit(0, r->seen);
+    set_bit(r->pages - 1, r->seen);
+    hm_access_sampler_read(r->s, r->block, r->n, false, r->seen);
+}
+
+static void test_log(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
+        Ram r;
+
+        if (!ram_init_private(&r, shape[i].pages, shape[i].ppb,
+                              MAP_ANONYMOUS)) {
+            return;
+        }
+        fill(&r);
+        for (unsigned w = 0; w < 30; w++) {
+            watch_some(&r);
+            start(&r, w % 2);
+            for (uint64_t p = 0; p < r.pages; p++) {
+                g_assert_true(present(&r, p));
+            }
+            use_some(&r, w % 3);
+            finish_log(&r);
+            check_exact(&r);
+        }
+        check_content(&r);
+        ram_end(&r);
+    }
+}
+
+/* Mappings that end at blocks; huge pages, where there are any. */
+static void test_log_mappings(void)
+{
+    Ram r;
+
+    if (!ram_init_private(&r, 4096, 16, MAP_ANONYMOUS)) {
+        return;
+    }
+    madvise(r.host, 2048 * PAGE, MADV_HUGEPAGE);
+    fill(&r);
+    for (uint64_t p = 0; p < r.pages; p += 48) {
+        g_assert_cmpint(madvise(at(&r, p), 16 * PAGE, MADV_DONTDUMP), ==, 0);
+    }
+    watch_all(&r);
+    for (unsigned w = 0; w < 10; w++) {
+        start(&r, w % 2);
+        use_some(&r, true);
+        finish_log(&r);
+        check_exact(&r);
+    }
+    check_content(&r);
+    ram_end(&r);
+}
+
+/* What the guest never used takes no memory; a file's page is not copied. */
+static void test_log_takes_nothing(void)
+{
+    Ram r;
+
+    if (!ram_init_private(&r, 64, 4, MAP_ANONYMOUS)) {
+        return;
+    }
+    store(&r, 5);
+    watch_all(&r);
+    start(&r, true);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_cmpint(present(&r, p), ==, p == 5);
+    }
+    finish_log(&r);
+    ram_end(&r);
+
+    g_assert_true(ram_init_private(&r, 64, 4, 0));
+    load(&r, 3);
+    store(&r, 5);
+    watch_all(&r);
+    start(&r, false);
+    g_assert_true(IS_OF_FILE(entry_of(&r, 3)));
+    g_assert_false(IS_OF_FILE(entry_of(&r, 5)));
+    finish_log(&r);
+    ram_end(&r);
+}
+
+static void test_log_content(void)
+{
+    int64_t end = g_get_monotonic_time() + 500000;
+    unsigned windows = 0;
+    QemuThread guest, fine;
+    Guest g = { };
+    Ram r;
+
+    if (!ram_init_private(&r, 2048, 4, MAP_ANONYMOUS)) {
+        return;
+    }
+    fill(&r);
+    g.r = &r;
+    qemu_thread_create(&guest, "guest", guest_thread, &g,
+                       QEMU_THREAD_JOINABLE);
+    qemu_thread_create(&fine, "fine", fine_thread, &g, QEMU_THREAD_JOINABLE);
+    while (g_get_monotonic_time() < end || windows < 20 ||
+           qatomic_read(&g.rounds) < 10000) {
+        const char *why;
+
+        watch_some(&r);
+        windows += hm_access_sampler_start(r.s, r.block, r.n, windows % 2,
+                                           &why);
+        g_usleep(g_test_rand_int_range(0, 500));
+        finish_log(&r);
+    }
+    qatomic_set(&g.quit, true);
+    qemu_thread_join(&guest);
+    qemu_thread_join(&fine);
+    check_content(&r);
+    ram_end(&r);
+}
+
+/* Of blocks of 4: 1 and 3 are watched, and of those 5 and 13 are seen. */
+static void test_log_doubt(void)
+{
+    unsigned long dirty = 0xffff;
+    Ram r;
+
+    if (!ram_init_private(&r, 16, 4, MAP_ANONYMOUS)) {
+        return;
+    }
+    /* It has been tried, and all entries are lost then. */
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0);
+    r.block[0] = 1;
+    r.block[1] = 3;
+    r.n = 2;
+    start(&r, false);
+    r.seen[0] = 0x3021;
+    hm_access_sampler_read(r.s, r.block, r.n, false, r.seen);
+    g_assert_cmphex(r.seen[0], ==, 0x3020);
+    dirty = 0x20f3;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0x2023);
+    /* Doubt has an end. */
+    dirty = 0x00f3;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0x00f3);
+    hm_access_sampler_release(r.s);
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0);
+    ram_end(&r);
+}
+
+/* Without the userfaultfd there are no windows, and nothing changes. */
+static void test_log_lets_go(void)
+{
+    const uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+    int fd;
+    Ram r;
+
+    if (!ram_init_private(&r, 64, 4, MAP_ANONYMOUS)) {
+        return;
+    }
+    fd = other_userfaultfd();
+    fill(&r);
+    watch_all(&r);
+    start(&r, false);
+    finish_log(&r);
+    /* It is kept, or else KVM would lose all entries after each window. */
+    g_assert_false(takes(fd, &r, mode));
+    hm_access_sampler_fine(r.s, false);
+    refused(&r, false, "a migration has it");
+    g_assert_true(takes(fd, &r, mode));
+    hm_access_sampler_fine(r.s, true);
+    refused(&r, false, "a migration has it");
+    close(fd);
+    start(&r, false);
+    hm_access_sampler_release(r.s);
+    finish_log(&r);
+    check_exact(&r);
+    check_content(&r);
+    ram_end(&r);
+}
+
 /* -- The userfaultfd ----------------------------------------------------- */
 
 /* Another one can have the range at once; then reads are seen by 64 KiB. */
@@ -753,6 +966,16 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/locked", test_locked);
     g_test_add_func("/hybridmem/access-sampler/restore", test_restore);
     g_test_add_func("/hybridmem/access-sampler/doubt", test_doubt);
+    g_test_add_func("/hybridmem/access-sampler/log", test_log);
+    g_test_add_func("/hybridmem/access-sampler/log-mappings",
+                    test_log_mappings);
+    g_test_add_func("/hybridmem/access-sampler/log-takes-nothing",
+                    test_log_takes_nothing);
+    g_test_add_func("/hybridmem/access-sampler/log-content",
+                    test_log_content);
+    g_test_add_func("/hybridmem/access-sampler/log-doubt", test_log_doubt);
+    g_test_add_func("/hybridmem/access-sampler/log-lets-go",
+                    test_log_lets_go);
     g_test_add_func("/hybridmem/access-sampler/lets-go", test_lets_go);
     g_test_add_func("/hybridmem/access-sampler/free-nothing",
                     test_free_nothing);
