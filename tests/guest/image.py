@@ -83,12 +83,13 @@ def download(names, directory):
         run(*command, cwd=directory, timeout=600)
 
 
-def unpack(names, target):
-    """Downloads packages and unpacks them into target, whole or not at all."""
+def unpack(names, target, fetch=download):
+    """Downloads packages and unpacks them into target, whole or not at all.
+    fetch(names, directory) leaves their files there."""
     say(f"  fetching {', '.join(names)} (Debian package"
         f"{'s' if len(names) > 1 else ''})")
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
-        download(names, work)
+        fetch(names, work)
         tree = pathlib.Path(work) / "tree"
         tree.mkdir()
         for deb in sorted(pathlib.Path(work).glob("*.deb")):

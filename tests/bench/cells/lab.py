@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import sys
+import tomllib
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
 LAB = REPO / "tests/lab"
@@ -28,18 +29,21 @@ def image_key(name):
 
 
 @functools.cache
-def server_key():
-    """The server's image, which holds QEMU; built if it is not there."""
-    return rootfs.server_image(rootfs.object_folder()).facts["sha256"]
+def server_key(minimum):
+    """The server's image, which holds QEMU, and its kernel, if that is not the
+    release's own; built if it is not there."""
+    image = rootfs.server_image(rootfs.object_folder(), minimum)
+    return image.facts["sha256"] + (minimum and digest(image.kernel))
 
 
-def inputs(text, image):
-    """See runner.Lab; of a scenario file with one guest."""
+def inputs(text, *images_):
+    """See runner.Lab; of a scenario file whose guests have these images."""
     obj = rootfs.object_folder()
+    server = tomllib.loads(text).get("server", {})
     return {
         "scenario": text,
-        "guest image": image_key(image),
-        "server image": server_key(),
+        "guest image": "".join(map(image_key, images_)),
+        "server image": server_key(server.get("kernel", "")),
         "meter": digest(obj / "contrib/plugins/libhybridmem-meter.so"),
         "outer QEMU": digest(obj / "qemu-system-x86_64"),
     }

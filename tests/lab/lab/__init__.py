@@ -3,7 +3,8 @@
 
     scenario    the scenario files: what they may say
     hardware    where memory lies in the server, QEMU's options for it
-    rootfs      the server's kernel and initramfs
+    kernels     the server's kernel: the release's own, or a newer one
+    rootfs      the server's initramfs
     images      the guests' kernels and initramfs
     server      one boot of the server: the process, what it says
     checks      expressions over results

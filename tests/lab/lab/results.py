@@ -90,8 +90,9 @@ class Run:
 
     def prepare(self):
         """The initramfs: the server's, then the scenario's part."""
-        self.image = rootfs.server_image(self.obj, tell=lambda text:
-                                         guest.say(f"# {text}"))
+        self.image = rootfs.server_image(
+            self.obj, self.scenario.server.kernel,
+            tell=lambda text: guest.say(f"# {text}"))
         files, self.hashes = rootfs.scenario_files(self.scenario, self.obj)
         initrd = self.folder / "initrd"
         with open(initrd, "wb") as f:

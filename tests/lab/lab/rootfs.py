@@ -15,11 +15,10 @@ from typing import NamedTuple
 import guest
 from guest.image import Cpio, busybox, contents, kernel, locked, run
 
-from . import BUILD, LAB, LabError, images, software
+from . import BUILD, LAB, LabError, images, kernels, software
 from .hardware import Hardware
 
 SERVER = LAB / "server"
-KERNELS = ("linux-image-amd64",)
 PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ",
             "numapages", "holdpages", "fillnode")
 CFLAGS = ("-O2", "-g0", "-Wall", "-Werror", "-static",
@@ -163,7 +162,7 @@ def stamp(path):
     return f"{path}:{info.st_size}:{info.st_mtime_ns}"
 
 
-def inputs(obj):
+def inputs(obj, the_kernel):
     """What the image depends on, as one hash: our files by their contents,
     those that others make by name, size and time."""
     key = hashlib.sha256()
@@ -174,42 +173,48 @@ def inputs(obj):
     others += [p for p in libraries(others[0]).values()]
     for path in others:
         key.update(stamp(path).encode())
-    key.update(kernel(KERNELS, "server-kernel").release.encode())
+    key.update(the_kernel.release.encode())
     return key.hexdigest()[:16]
 
 
-def versions(obj):
+def versions(obj, the_kernel):
     """QEMU's version, and Debian's packages by version."""
     names = ["busybox-static", *TOOLS, "libc6"]
     text = run("apt-cache", "policy", *names)
     found = dict(re.findall(r"^(\S+):\n.*\n\s+Candidate: (\S+)", text, re.M))
     return {"qemu": run(obj / "qemu-system-x86_64",
                         "--version").splitlines()[0],
-            "server kernel": kernel(KERNELS, "server-kernel").release,
+            "server kernel": the_kernel.release,
             "guest kernel": kernel().release, "packages": found}
 
 
-def server_image(obj, tell=guest.say):
-    """The server's Image, made if it is not there or out of date."""
+def place_of(the_kernel):
+    """Where the image with this kernel is kept, without a suffix."""
+    own = the_kernel.release == kernels.of_release().release
+    return "server" if own else f"server-{the_kernel.release}"
+
+
+def server_image(obj, minimum="", tell=guest.say):
+    """The server's Image with a kernel of version `minimum` or newer, made if
+    it is not there or out of date."""
+    the_kernel = kernels.at_least(minimum)
     with locked(BUILD):
-        key = inputs(obj)
-        initrd = BUILD / "server.cpio"
-        facts = BUILD / "server.json"
+        key = inputs(obj, the_kernel)
+        initrd = BUILD / f"{place_of(the_kernel)}.cpio"
+        facts = BUILD / f"{place_of(the_kernel)}.json"
         with contextlib.suppress(OSError, ValueError):
             known = json.loads(facts.read_text())
             if known["key"] == key and initrd.exists():
-                return Image(kernel(KERNELS, "server-kernel").vmlinuz, initrd,
-                             known)
+                return Image(the_kernel.vmlinuz, initrd, known)
         tell("lab: making the server's image")
-        the_kernel = kernel(KERNELS, "server-kernel")
         tree = busybox()
         box = next(p for p in (tree / "bin/busybox", tree / "usr/bin/busybox")
                    if p.exists())
         data = base({**tool_files(), **qemu_files(obj), **own_files(),
                      **module_files(the_kernel), "bin/busybox": box})
         known = {"key": key, "sha256": hashlib.sha256(data).hexdigest(),
-                 **versions(obj)}
-        part = initrd.with_suffix(".part")
+                 **versions(obj, the_kernel)}
+        part = BUILD / f"{initrd.name}.part"
         part.write_bytes(data)
         part.rename(initrd)
         facts.write_text(json.dumps(known, indent=1) + "\n")

@@ -7,7 +7,7 @@ import pathlib
 import re
 import tomllib
 
-from . import LAB, LabError, software
+from . import LAB, LabError, kernels, software
 
 FOLDER = LAB / "scenarios"
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
@@ -31,6 +31,7 @@ class Server:
     memory: int = 1024      # without the reserved ranges
     cpus: int = 1
     shift: int = 0          # of -icount: an instruction is 2^shift ns
+    kernel: str = ""        # its oldest version, as "6.11"; "": any
     params: str = ""        # for the kernel
     modules: list = dataclasses.field(default_factory=list)
     reserved: dict = dataclasses.field(default_factory=dict)
@@ -194,6 +195,9 @@ def read_server(file, table):
             check_node(reader, server, i, node)
         server.memory = sum(n.memory for n in server.node)
         server.cpus = sum(n.cpus for n in server.node)
+    if server.kernel and not kernels.is_version(server.kernel):
+        reader.error("kernel", f"{server.kernel!r} must be the oldest version "
+                     "that will do, such as \"6.11\"")
     for name in server.software:
         if name not in software.KNOWN:
             reader.error("software", f"{name!r} must be one of "

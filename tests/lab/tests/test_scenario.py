@@ -119,6 +119,14 @@ class Refused(unittest.TestCase):
     def test_server(self):
         self.wrong("server.memory", "511", "512", server={"memory": 511})
 
+    def test_kernel(self):
+        self.assertEqual(parse(server={"kernel": "6.11"}).server.kernel,
+                         "6.11")
+        for kernel in ("backports", "6", "6.11.2", "6.11 "):
+            self.wrong("server.kernel", repr(kernel), "6.11",
+                       server={"kernel": kernel})
+        self.wrong("server.kernel", "a text", server={"kernel": 6.11})
+
     def test_nodes(self):
         node = {"memory": 600, "cpus": 1}
         self.wrong("server.memory", "nodes",
