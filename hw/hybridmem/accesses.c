@@ -50,7 +50,7 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
  */
 static bool log_knows_reads(void)
 {
-#ifdef __x86_64__
+#ifdef HOST_X86_64
     return kvm_enabled();
 #else
     return false;

@@ -3,10 +3,10 @@
  * Says which pages were accessed in a window, by "drop and look" or, of
  * private memory, by "unmap and log".
  *
- * Drop and look: at the start of a window the entries of the watched pages are dropped from
- * QEMU's page table; the content stays in the file that they map, and an MMU
- * notifier drops KVM's entries too.  At its end /proc/self/pagemap tells
- * which are back: those that the guest, or QEMU, has used.
+ * Drop and look: at the start of a window the entries of the watched pages are
+ * dropped from QEMU's page table; the content stays in the file that they map,
+ * and an MMU notifier drops KVM's entries too.  At its end /proc/self/pagemap
+ * tells which are back: those that the guest, or QEMU, has used.
  *
  * Only mappings that are shared with their file are ever dropped: in private
  * memory it would destroy the guest's data.  One function does it, after a
@@ -86,8 +86,8 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);
 /* Any thread.  Another userfaultfd may have the range now. */
 void hm_access_sampler_release(HmAccessSampler *s);
 /*
- * Any thread.  Reads are seen by 64 KiB from here on, until _fine(true); by log,
- * there are no windows.
+ * Any thread.  Reads are seen by 64 KiB from here on, until _fine(true); by
+ * log, there are no windows.
  */
 void hm_access_sampler_fine(HmAccessSampler *s, bool fine);
 /* The least of bytes that a read is seen by. */
