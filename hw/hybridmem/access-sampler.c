@@ -40,11 +40,12 @@ static const char is_private[] =
     "the memory is private, where KVM on x86 alone shows accesses: use"
     " share=on";
 static const char no_userfaultfd[] =
-    "accesses to private memory are seen with a userfaultfd, and there is"
-    " none, or a migration has it: Linux 5.19 is needed, or share=on";
+    "accesses are seen here with a userfaultfd, and there is none, or a"
+    " migration has it: Linux 5.19 is needed, or, if not that, share=on";
 
 struct HmAccessSampler {
     bool by_log;                /* nothing is dropped */
+    bool shared;
     uint8_t *host;
     uint64_t size, page_size, pages;
     uint32_t pages_per_block;
@@ -390,15 +391,19 @@ static bool unmap(HmAccessSampler *s, uint64_t page, uint64_t n)
 }
 
 /*
- * Before Linux 6.3 the pages are read-only in QEMU's page table now.  KVM would
- * take that over from there, and log no read.  Other pages than the memory's
- * own would be copied.
+ * Private pages are read-only in QEMU's page table now, before Linux 6.3, and
+ * shared ones later.  KVM would take that over from there, and log no read.
+ * Private pages that are not the memory's own would be copied.
  */
 static void make_writable(HmAccessSampler *s, Run run)
 {
     bitmap_clear(s->mapped, run.first, run.n);
-    look_for(s, run, PRESENT | OF_FILE | EXCLUSIVE, PRESENT | EXCLUSIVE,
-             s->mapped);
+    if (s->shared) {
+        look(s, run, s->mapped);
+    } else {
+        look_for(s, run, PRESENT | OF_FILE | EXCLUSIVE, PRESENT | EXCLUSIVE,
+                 s->mapped);
+    }
     populate_mapped(s, run, MADV_POPULATE_WRITE);
 }
 
@@ -565,18 +570,31 @@ static bool try_it(HmAccessSampler *s, const char **why)
     return true;
 }
 
+/* Shared memory can do without the log. */
+static bool choose_method(HmAccessSampler *s, const char **why)
+{
+    if (try_it(s, why)) {
+        return true;
+    }
+    if (!s->by_log || !s->shared) {
+        return false;
+    }
+    s->by_log = false;
+    return try_it(s, why);
+}
+
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
                                        uint32_t pages_per_block,
-                                       bool log_knows, const char **why)
+                                       HmAccessLog log, const char **why)
 {
     HmAccessSampler *s;
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    bool by_log = false;
+    bool shared;
 
     *why = why_not(host, size);
-    if (*why == is_private && log_knows) {
-        by_log = true;
+    shared = !*why;
+    if (*why == is_private && log != HM_ACCESS_LOG_NOTHING) {
         *why = NULL;
     }
     if (!*why && pagemap < 0) {
@@ -592,7 +610,8 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
         return NULL;
     }
     s = g_new0(HmAccessSampler, 1);
-    s->by_log = by_log;
+    s->shared = shared;
+    s->by_log = !shared || log == HM_ACCESS_LOG_ALL;
     s->host = host;
     s->size = size;
     s->page_size = page_size;
@@ -604,7 +623,7 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->uffd = -1;
     s->fine = true;
     qemu_mutex_init(&s->lock);
-    if (!try_it(s, why)) {
+    if (!choose_method(s, why)) {
         hm_access_sampler_free(s);
         return NULL;
     }

@@ -14,6 +14,8 @@
 
 /* Bytes watched in a window: some 150 ms to drop and look. */
 #define WATCH_MAX (4 * GiB)
+/* The smallest huge page. */
+#define HUGE (2 * MiB)
 /* Of any limit, so that an interval's share is a number. */
 #define PER_SECOND_MAX (1ULL << 48)
 
@@ -57,6 +59,19 @@ static bool log_knows_reads(void)
 #endif
 }
 
+/*
+ * Where huge pages may be a drop costs a fault for each, and the log one for
+ * each small page.  Blocks are at least as large as those.
+ */
+static HmAccessLog what_to_log(const Hybridmem *hm)
+{
+    if (!log_knows_reads()) {
+        return HM_ACCESS_LOG_NOTHING;
+    }
+    return hm->mover->holds_guest || hm->block_size >= HUGE ?
+           HM_ACCESS_LOG_PRIVATE : HM_ACCESS_LOG_ALL;
+}
+
 static void make_rates(HmAccesses *as, Hybridmem *hm)
 {
     bool by_log = hm_accesses_by_log(as);
@@ -74,7 +89,7 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
     as->host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
-        hm->page_size, hm->pages_per_block, log_knows_reads(), &as->why);
+        hm->page_size, hm->pages_per_block, what_to_log(hm), &as->why);
     if (as->sampler && hm->mover->holds_guest) {
         /* Only our own mover maps anything there: see system_map(). */
         hm_access_sampler_vouch(as->sampler);

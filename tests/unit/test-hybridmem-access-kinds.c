@@ -5,9 +5,11 @@
  *
  *   HM_ACCESS_RAM=memfd|FILE|private|private-thp|private-hugetlb   (memfd)
  *   HM_ACCESS_KVM=1
+ *   HM_ACCESS_LOG=1        by the log of KVM, if it can be
  *   HM_ACCESS_SKEW=1       at an address that no huge page can be mapped at
  *
- * Messages "figure NAME BYTES" tell how much is seen of a single access.
+ * Messages "figure NAME BYTES" tell how much is seen of a single access, and
+ * how much KVM has lost elsewhere.
  */
 #include "qemu/osdep.h"
 #include <linux/kvm.h>
@@ -243,12 +245,41 @@ static uint64_t window(const Case *c, HmAccessSampler *s)
     return n * PAGE / ACCESSES;
 }
 
+/* How much of what was not watched KVM has no entries of, after a window. */
+static uint64_t lost(const Case *c, HmAccessSampler *s)
+{
+    g_autofree unsigned long *log = bitmap_new(PAGES);
+    const uint32_t watched = 0;
+    const char *why;
+
+    log_writes(true);
+    touch_all(c);
+    take_log(log);
+    g_assert_true(hm_access_sampler_start(s, &watched, 1, true, &why));
+    hm_access_sampler_read(s, &watched, 1, true, log);
+    take_log(log);
+    bitmap_zero(log, PAGES);
+    for (uint64_t p = UNIT; p < PAGES; p++) {
+        touch(&(Case) { c->by_kvm, false, false }, p);
+    }
+    take_log(log);
+    log_writes(false);
+    return bitmap_count_one(log, PAGES) * PAGE;
+}
+
+static HmAccessLog what_to_log(const Case *c)
+{
+    return !c->by_kvm ? HM_ACCESS_LOG_NOTHING :
+           getenv("HM_ACCESS_LOG") ? HM_ACCESS_LOG_ALL :
+           HM_ACCESS_LOG_PRIVATE;
+}
+
 static void test_window(const void *opaque)
 {
     const Case *c = opaque;
     const char *why;
     HmAccessSampler *s = hm_access_sampler_new(ram, PAGES * PAGE, PAGE, UNIT,
-                                               c->by_kvm, &why);
+                                               what_to_log(c), &why);
 
     if (!s) {
         g_assert_nonnull(strstr(why, "private"));
@@ -264,6 +295,9 @@ static void test_window(const void *opaque)
         g_test_message("figure %s_%s%s %" PRIu64, c->by_kvm ? "kvm" : "self",
                        c->store ? "store" : "load", c->fine ? "" : "_around",
                        window(c, s));
+        if (c->by_kvm && c->fine && !c->store) {
+            g_test_message("figure kvm_lost %" PRIu64, lost(c, s));
+        }
     }
     for (uint64_t p = 0; p < PAGES; p++) {
         g_assert_cmphex(*word(p), ==, content(p));

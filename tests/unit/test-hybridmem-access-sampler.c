@@ -69,12 +69,12 @@ static int file_of(uint64_t pages)
     return fd;
 }
 
-static void sample(Ram *r, bool log_knows)
+static void sample(Ram *r, HmAccessLog log)
 {
     const char *why = "";
 
     r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
-                                 log_knows, &why);
+                                 log, &why);
     g_assert_cmpstr(why, ==, NULL);
     g_assert_nonnull(r->s);
 }
@@ -98,7 +98,7 @@ static void ram_map(Ram *r, uint64_t pages, uint32_t ppb, int flags)
 static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
 {
     ram_map(r, pages, ppb, MAP_SHARED);
-    sample(r, true);
+    sample(r, HM_ACCESS_LOG_PRIVATE);
     g_assert_false(hm_access_sampler_by_log(r->s));
 }
 
@@ -468,8 +468,8 @@ static void cannot_sample(void *host, uint64_t size, uint64_t page_size,
 {
     const char *why = NULL;
 
-    g_assert_null(hm_access_sampler_new(host, size, page_size, 4, false,
-                                        &why));
+    g_assert_null(hm_access_sampler_new(host, size, page_size, 4,
+                                        HM_ACCESS_LOG_NOTHING, &why));
     g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, reason));
 }
@@ -694,14 +694,14 @@ static void test_doubt(void)
 #define IS_OF_FILE(entry) ((entry) >> 61 & 1)
 
 /* False, and the test is skipped, if it cannot be seen here. */
-static bool ram_init_private(Ram *r, uint64_t pages, uint32_t ppb, int flags)
+static bool ram_init_log(Ram *r, uint64_t pages, uint32_t ppb, int flags)
 {
     if (!can_be_fine()) {
         g_test_skip("no userfaultfd for write protection here");
         return false;
     }
-    ram_map(r, pages, ppb, MAP_PRIVATE | flags);
-    sample(r, true);
+    ram_map(r, pages, ppb, flags);
+    sample(r, flags & MAP_SHARED ? HM_ACCESS_LOG_ALL : HM_ACCESS_LOG_PRIVATE);
     g_assert_true(hm_access_sampler_by_log(r->s));
     g_assert_cmpuint(hm_access_sampler_granule(r->s), ==, PAGE);
     return true;
@@ -718,13 +718,12 @@ static void finish_log(Ram *r)
     hm_access_sampler_read(r->s, r->block, r->n, false, r->seen);
 }
 
-static void test_log(void)
+static void see_by_log(int flags)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
         Ram r;
 
-        if (!ram_init_private(&r, shape[i].pages, shape[i].ppb,
-                              MAP_ANONYMOUS)) {
+        if (!ram_init_log(&r, shape[i].pages, shape[i].ppb, flags)) {
             return;
         }
         fill(&r);
@@ -743,12 +742,51 @@ static void test_log(void)
     }
 }
 
+static void test_log(void)
+{
+    see_by_log(MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+static void test_log_shared(void)
+{
+    see_by_log(MAP_SHARED);
+}
+
+/* Then it is dropped. */
+static void test_log_not_possible(void)
+{
+    const char *why = "";
+    int fd = other_userfaultfd();
+    Ram r;
+
+    ram_map(&r, 64, 4, MAP_SHARED);
+    if (!takes(fd, &r, UFFDIO_REGISTER_MODE_MISSING)) {
+        g_test_skip("no userfaultfd here");
+        ram_end(&r);
+        return;
+    }
+    sample(&r, HM_ACCESS_LOG_ALL);
+    g_assert_false(hm_access_sampler_by_log(r.s));
+    close(fd);
+    ram_end(&r);
+
+    fd = other_userfaultfd();
+    ram_map(&r, 64, 4, MAP_PRIVATE);
+    g_assert_true(takes(fd, &r, UFFDIO_REGISTER_MODE_MISSING));
+    r.s = hm_access_sampler_new(r.host, r.pages * PAGE, PAGE, r.ppb,
+                                HM_ACCESS_LOG_ALL, &why);
+    g_assert_null(r.s);
+    g_assert_nonnull(strstr(why, "userfaultfd"));
+    close(fd);
+    ram_end(&r);
+}
+
 /* Mappings that end at blocks; huge pages, where there are any. */
 static void test_log_mappings(void)
 {
     Ram r;
 
-    if (!ram_init_private(&r, 4096, 16, MAP_ANONYMOUS)) {
+    if (!ram_init_log(&r, 4096, 16, MAP_PRIVATE | MAP_ANONYMOUS)) {
         return;
     }
     madvise(r.host, 2048 * PAGE, MADV_HUGEPAGE);
@@ -770,9 +808,10 @@ static void test_log_mappings(void)
 /* What the guest never used takes no memory; a file's page is not copied. */
 static void test_log_takes_nothing(void)
 {
+    uint64_t before;
     Ram r;
 
-    if (!ram_init_private(&r, 64, 4, MAP_ANONYMOUS)) {
+    if (!ram_init_log(&r, 64, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
         return;
     }
     store(&r, 5);
@@ -784,13 +823,22 @@ static void test_log_takes_nothing(void)
     finish_log(&r);
     ram_end(&r);
 
-    g_assert_true(ram_init_private(&r, 64, 4, 0));
+    g_assert_true(ram_init_log(&r, 64, 4, MAP_PRIVATE));
     load(&r, 3);
     store(&r, 5);
     watch_all(&r);
     start(&r, false);
     g_assert_true(IS_OF_FILE(entry_of(&r, 3)));
     g_assert_false(IS_OF_FILE(entry_of(&r, 5)));
+    finish_log(&r);
+    ram_end(&r);
+
+    g_assert_true(ram_init_log(&r, 64, 4, MAP_SHARED));
+    store(&r, 5);
+    before = blocks_of_file(&r);
+    watch_all(&r);
+    start(&r, false);
+    g_assert_cmpuint(blocks_of_file(&r), ==, before);
     finish_log(&r);
     ram_end(&r);
 }
@@ -803,7 +851,7 @@ static void test_log_content(void)
     Guest g = { };
     Ram r;
 
-    if (!ram_init_private(&r, 2048, 4, MAP_ANONYMOUS)) {
+    if (!ram_init_log(&r, 2048, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
         return;
     }
     fill(&r);
@@ -834,7 +882,7 @@ static void test_log_doubt(void)
     unsigned long dirty = 0xffff;
     Ram r;
 
-    if (!ram_init_private(&r, 16, 4, MAP_ANONYMOUS)) {
+    if (!ram_init_log(&r, 16, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
         return;
     }
     /* It has been tried, and all entries are lost then. */
@@ -867,7 +915,7 @@ static void test_log_lets_go(void)
     int fd;
     Ram r;
 
-    if (!ram_init_private(&r, 64, 4, MAP_ANONYMOUS)) {
+    if (!ram_init_log(&r, 64, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
         return;
     }
     fd = other_userfaultfd();
@@ -967,6 +1015,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/restore", test_restore);
     g_test_add_func("/hybridmem/access-sampler/doubt", test_doubt);
     g_test_add_func("/hybridmem/access-sampler/log", test_log);
+    g_test_add_func("/hybridmem/access-sampler/log-shared", test_log_shared);
+    g_test_add_func("/hybridmem/access-sampler/log-not-possible",
+                    test_log_not_possible);
     g_test_add_func("/hybridmem/access-sampler/log-mappings",
                     test_log_mappings);
     g_test_add_func("/hybridmem/access-sampler/log-takes-nothing",

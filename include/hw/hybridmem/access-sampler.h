@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Says which pages were accessed in a window, by "drop and look" or, of
- * private memory, by "unmap and log".
+ * Says which pages were accessed in a window, by "drop and look" or by "unmap
+ * and log".  Private memory can only be watched by the latter.
  *
  * Drop and look: at the start of a window the entries of the watched pages are
  * dropped from QEMU's page table; the content stays in the file that they map,
@@ -16,7 +16,9 @@
  * default).  Ranges that are registered with a userfaultfd for write
  * protection are exempt from that, so we register them, and protect nothing.
  * Only one userfaultfd can have a range: we let go of it when migration
- * begins.  Where that does not work reads are seen by 64 KiB.
+ * begins.  Where that does not work reads are seen by 64 KiB.  When it goes, at
+ * the end of the window, KVM loses its entries of all memory, not only of what
+ * was watched: the guest faults once more for each page that it uses.
  *
  * A trap, for who reads the dirty log of KVM: on x86 the first access to a page
  * after a drop marks it dirty even if it is a read, as KVM maps it for writing
@@ -40,15 +42,21 @@
 
 typedef struct HmAccessSampler HmAccessSampler;
 
+/* What is to be watched by the log, if it knows of first accesses at all. */
+typedef enum HmAccessLog {
+    HM_ACCESS_LOG_NOTHING,
+    HM_ACCESS_LOG_PRIVATE,      /* private memory only */
+    HM_ACCESS_LOG_ALL,          /* if it can be; mappings do not change */
+} HmAccessLog;
+
 /*
- * @host: page-aligned start of guest RAM, @size bytes.  @log_knows: the log of
- * writes knows first accesses, so that private memory can be watched.  Returns
- * NULL if accesses cannot be seen; *@why then says so, in a static string.
+ * @host: page-aligned start of guest RAM, @size bytes.  Returns NULL if its
+ * accesses cannot be seen; *@why then says so, in a static string.
  */
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
                                        uint32_t pages_per_block,
-                                       bool log_knows, const char **why);
+                                       HmAccessLog log, const char **why);
 void hm_access_sampler_free(HmAccessSampler *s);
 
 /*
