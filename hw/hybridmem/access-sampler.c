@@ -35,6 +35,8 @@
 #define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
 /* At once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
 #define SLICE (8 * MiB)
+/* Registered in a window: each may cut a mapping in three until it ends. */
+#define RANGES_MAX 1024
 
 static const char is_private[] =
     "the memory is private, where KVM on x86 alone shows accesses: use"
@@ -48,6 +50,7 @@ struct HmAccessSampler {
     bool shared;
     uint8_t *host;
     uint64_t size, page_size, pages;
+    uint64_t host_page;         /* bytes */
     uint32_t pages_per_block;
     int pagemap;
     bool vouched;               /* what is mapped later is shared, too */
@@ -135,6 +138,54 @@ static bool drop(HmAccessSampler *s, uint64_t page, uint64_t n)
     return true;
 }
 
+/* --- watched blocks ------------------------------------------------------ */
+
+/* A run of blocks, in pages. */
+typedef struct Run {
+    uint64_t first, n;
+} Run;
+
+/* From block[*i] on, over gaps of up to @gap blocks; moves *i behind it. */
+static Run next_range(const HmAccessSampler *s, const uint32_t *block,
+                      size_t n, uint32_t gap, size_t *i)
+{
+    uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
+    size_t end = *i + 1;
+
+    while (end < n && block[end] - block[end - 1] - 1 <= gap) {
+        end++;
+    }
+    *i = end;
+    return (Run) {
+        first,
+        MIN(((uint64_t)block[end - 1] + 1) * s->pages_per_block, s->pages) -
+        first,
+    };
+}
+
+static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
+                    size_t *i)
+{
+    return next_range(s, block, n, 0, i);
+}
+
+/* The least such that there are no more than RANGES_MAX ranges. */
+static uint32_t smallest_gap(const uint32_t *block, size_t n)
+{
+    uint32_t gap = 0;
+    size_t ranges;
+
+    for (;; gap = gap * 2 + 1) {
+        ranges = 1;
+        for (size_t i = 1; i < n; i++) {
+            ranges += block[i] - block[i - 1] - 1 > gap;
+        }
+        if (ranges <= RANGES_MAX) {
+            return gap;
+        }
+    }
+}
+
 /* --- page by page -------------------------------------------------------- */
 
 static int open_userfaultfd(void)
@@ -150,19 +201,36 @@ static int open_userfaultfd(void)
     return fd;
 }
 
-static bool take_range(HmAccessSampler *s, int fd)
+static bool take_range(HmAccessSampler *s, int fd, Run run)
 {
     struct uffdio_register reg = {
-        .range = { (uintptr_t)s->host, s->size },
+        .range = { (uintptr_t)s->host + run.first * s->page_size,
+                   run.n * s->page_size },
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
 
     return !ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
+/* What need not be is not registered: KVM will lose its entries of it. */
+static bool take_ranges(HmAccessSampler *s, int fd, const uint32_t *block,
+                        size_t n)
+{
+    uint32_t gap = smallest_gap(block, n);
+    bool ok = true;
+
+    if (s->by_log) {
+        return take_range(s, fd, (Run) { 0, s->pages });
+    }
+    for (size_t i = 0; ok && i < n;) {
+        ok = take_range(s, fd, next_range(s, block, n, gap, &i));
+    }
+    return ok;
+}
+
 /*
  * Closing it would do, but a child that is being forked may have a copy.
- * Either takes away all of KVM's entries.
+ * Either takes away KVM's entries of what was registered.
  */
 static void let_go(HmAccessSampler *s)
 {
@@ -176,16 +244,22 @@ static void let_go(HmAccessSampler *s)
     }
 }
 
-static void stop_fault_around(HmAccessSampler *s)
+static bool knows_neighbours(const HmAccessSampler *s)
+{
+    return s->host_page < FAULT_AROUND;
+}
+
+static void stop_fault_around(HmAccessSampler *s, const uint32_t *block,
+                              size_t n)
 {
     qemu_mutex_lock(&s->lock);
-    if (s->fine && s->uffd < 0) {
+    if (s->fine && s->uffd < 0 && (s->by_log || knows_neighbours(s))) {
         s->uffd = open_userfaultfd();
-        if (s->uffd >= 0 && !take_range(s, s->uffd)) {
+        if (s->uffd >= 0 && !take_ranges(s, s->uffd, block, n)) {
             let_go(s);
         }
     }
-    s->was_fine = s->uffd >= 0;
+    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
     qemu_mutex_unlock(&s->lock);
 }
 
@@ -197,7 +271,7 @@ static void stop_fault_around(HmAccessSampler *s)
 static void let_faults_around(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
-    s->was_fine = s->uffd >= 0;
+    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
     if (!s->by_log) {
         let_go(s);
     }
@@ -230,32 +304,11 @@ uint64_t hm_access_sampler_granule(const HmAccessSampler *s)
     qemu_mutex_lock(&sampler->lock);
     fine = sampler->was_fine || s->by_log;
     qemu_mutex_unlock(&sampler->lock);
-    return fine ? s->page_size : MAX(s->page_size, FAULT_AROUND);
+    return MAX(s->by_log ? s->page_size : s->host_page,
+               fine ? s->page_size : FAULT_AROUND);
 }
 
 /* --- windows ------------------------------------------------------------- */
-
-/* A run of watched blocks, in pages. */
-typedef struct Run {
-    uint64_t first, n;
-} Run;
-
-static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
-                    size_t *i)
-{
-    uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
-    size_t end = *i + 1;
-
-    while (end < n && block[end] == block[end - 1] + 1) {
-        end++;
-    }
-    *i = end;
-    return (Run) {
-        first,
-        MIN(((uint64_t)block[end - 1] + 1) * s->pages_per_block, s->pages) -
-        first,
-    };
-}
 
 /* Sets the bits of the pages of @run of whose @flags just @set are set. */
 static void look_for(const HmAccessSampler *s, Run run, uint64_t flags,
@@ -448,7 +501,7 @@ static bool start_log(HmAccessSampler *s, const uint32_t *block, size_t n,
 {
     bool ok = true;
 
-    stop_fault_around(s);
+    stop_fault_around(s, block, n);
     for (size_t i = 0; ok && i < n;) {
         ok = unmap_run(s, next_run(s, block, n, &i));
     }
@@ -478,7 +531,7 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     if (*why) {
         return false;
     }
-    stop_fault_around(s);
+    stop_fault_around(s, block, n);
     s->restore = restore;
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
@@ -585,6 +638,7 @@ static bool choose_method(HmAccessSampler *s, const char **why)
 
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
+                                       uint64_t host_page,
                                        uint32_t pages_per_block,
                                        HmAccessLog log, const char **why)
 {
@@ -615,6 +669,7 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->host = host;
     s->size = size;
     s->page_size = page_size;
+    s->host_page = host_page;
     s->pages = size / page_size;
     s->pages_per_block = pages_per_block;
     s->pagemap = pagemap;

@@ -89,7 +89,8 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
     as->host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
-        hm->page_size, hm->pages_per_block, what_to_log(hm), &as->why);
+        hm->page_size, as->host_page, hm->pages_per_block, what_to_log(hm),
+        &as->why);
     if (as->sampler && hm->mover->holds_guest) {
         /* Only our own mover maps anything there: see system_map(). */
         hm_access_sampler_vouch(as->sampler);
@@ -268,8 +269,7 @@ HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
         info->has_method = info->has_granule = true;
         info->method = by_log ? HYBRIDMEM_ACCESS_METHOD_LOG :
                        HYBRIDMEM_ACCESS_METHOD_DROP;
-        info->granule = MAX(hm_access_sampler_granule(as->sampler),
-                            by_log ? 0 : as->host_page);
+        info->granule = hm_access_sampler_granule(as->sampler);
     }
     info->windows = s.access_windows;
     info->watched_bytes = s.watched_bytes;

@@ -15,6 +15,7 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include "qemu/bitmap.h"
 #include "qemu/bitops.h"
 #include "qemu/units.h"
@@ -267,6 +268,16 @@ static uint64_t lost(const Case *c, HmAccessSampler *s)
     return bitmap_count_one(log, PAGES) * PAGE;
 }
 
+static uint64_t host_page(void)
+{
+    const char *kind = getenv("HM_ACCESS_RAM") ?: "memfd";
+    struct statfs fs;
+
+    return g_str_equal(kind, "private-hugetlb") ? 2 * MiB :
+           statfs(kind, &fs) == 0 && fs.f_type == 0x958458f6 ? fs.f_bsize :
+           PAGE;
+}
+
 static HmAccessLog what_to_log(const Case *c)
 {
     return !c->by_kvm ? HM_ACCESS_LOG_NOTHING :
@@ -278,7 +289,8 @@ static void test_window(const void *opaque)
 {
     const Case *c = opaque;
     const char *why;
-    HmAccessSampler *s = hm_access_sampler_new(ram, PAGES * PAGE, PAGE, UNIT,
+    HmAccessSampler *s = hm_access_sampler_new(ram, PAGES * PAGE, PAGE,
+                                               host_page(), UNIT,
                                                what_to_log(c), &why);
 
     if (!s) {

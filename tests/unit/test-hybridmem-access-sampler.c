@@ -73,7 +73,7 @@ static void sample(Ram *r, HmAccessLog log)
 {
     const char *why = "";
 
-    r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
+    r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, PAGE, r->ppb,
                                  log, &why);
     g_assert_cmpstr(why, ==, NULL);
     g_assert_nonnull(r->s);
@@ -287,11 +287,15 @@ static bool can_be_fine(void)
 
 /* -- What is seen -------------------------------------------------------- */
 
-/* 1025 and more pages are looked at in several pieces; a short last block. */
+/*
+ * 1025 and more pages are looked at in several pieces; a short last block; more
+ * ranges than are registered one by one.
+ */
 static const struct {
     uint64_t pages;
     uint32_t ppb;
-} shape[] = { { 1, 1 }, { 700, 1 }, { 1025, 4 }, { 2500, 16 }, { 3001, 512 } };
+} shape[] = { { 1, 1 }, { 700, 1 }, { 1025, 4 }, { 2500, 16 }, { 3001, 512 },
+    { 6001, 1 } };
 
 static void see(bool write)
 {
@@ -468,7 +472,7 @@ static void cannot_sample(void *host, uint64_t size, uint64_t page_size,
 {
     const char *why = NULL;
 
-    g_assert_null(hm_access_sampler_new(host, size, page_size, 4,
+    g_assert_null(hm_access_sampler_new(host, size, page_size, PAGE, 4,
                                         HM_ACCESS_LOG_NOTHING, &why));
     g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, reason));
@@ -773,7 +777,7 @@ static void test_log_not_possible(void)
     fd = other_userfaultfd();
     ram_map(&r, 64, 4, MAP_PRIVATE);
     g_assert_true(takes(fd, &r, UFFDIO_REGISTER_MODE_MISSING));
-    r.s = hm_access_sampler_new(r.host, r.pages * PAGE, PAGE, r.ppb,
+    r.s = hm_access_sampler_new(r.host, r.pages * PAGE, PAGE, PAGE, r.ppb,
                                 HM_ACCESS_LOG_ALL, &why);
     g_assert_null(r.s);
     g_assert_nonnull(strstr(why, "userfaultfd"));
@@ -988,6 +992,43 @@ static void test_lets_go(void)
     ram_end(&r);
 }
 
+static bool takes_block(int fd, const Ram *r, uint32_t block)
+{
+    Ram part = {
+        .host = r->host + (uint64_t)block * r->ppb * PAGE,
+        .pages = r->ppb,
+    };
+
+    return takes(fd, &part, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+/* KVM loses its entries of what is registered, when it no longer is. */
+static void test_takes_watched_only(void)
+{
+    int fd;
+    Ram r;
+
+    if (!can_be_fine()) {
+        g_test_skip(skipped);
+        return;
+    }
+    fd = other_userfaultfd();
+    ram_init(&r, 64, 4);
+    r.block[0] = 2;
+    r.block[1] = 3;
+    r.block[2] = 9;
+    r.n = 3;
+    start(&r, false);
+    g_assert_true(is_fine(&r));
+    for (uint32_t b = 0; b < r.blocks; b++) {
+        g_assert_cmpint(takes_block(fd, &r, b), ==, !watched(&r, b * r.ppb));
+    }
+    close(fd);
+    finish(&r, false);
+    check_content(&r);
+    ram_end(&r);
+}
+
 static void test_free_nothing(void)
 {
     hm_access_sampler_free(NULL);
@@ -1028,6 +1069,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/log-lets-go",
                     test_log_lets_go);
     g_test_add_func("/hybridmem/access-sampler/lets-go", test_lets_go);
+    g_test_add_func("/hybridmem/access-sampler/takes-watched-only",
+                    test_takes_watched_only);
     g_test_add_func("/hybridmem/access-sampler/free-nothing",
                     test_free_nothing);
     return g_test_run();

@@ -17,8 +17,9 @@
  * protection are exempt from that, so we register them, and protect nothing.
  * Only one userfaultfd can have a range: we let go of it when migration
  * begins.  Where that does not work reads are seen by 64 KiB.  When it goes, at
- * the end of the window, KVM loses its entries of all memory, not only of what
- * was watched: the guest faults once more for each page that it uses.
+ * the end of the window, KVM loses its entries of all that was registered, so
+ * that is no more than what is watched, and nothing of hugetlb, whose pages have
+ * no neighbours mapped with them.
  *
  * A trap, for who reads the dirty log of KVM: on x86 the first access to a page
  * after a drop marks it dirty even if it is a read, as KVM maps it for writing
@@ -50,11 +51,13 @@ typedef enum HmAccessLog {
 } HmAccessLog;
 
 /*
- * @host: page-aligned start of guest RAM, @size bytes.  Returns NULL if its
+ * @host: page-aligned start of guest RAM, @size bytes, in pages of the host of
+ * @host_page bytes (those of hugetlb, if it is that).  Returns NULL if its
  * accesses cannot be seen; *@why then says so, in a static string.
  */
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
+                                       uint64_t host_page,
                                        uint32_t pages_per_block,
                                        HmAccessLog log, const char **why);
 void hm_access_sampler_free(HmAccessSampler *s);
