@@ -36,7 +36,6 @@ typedef struct Block {
     uint16_t accessed:1;        /* as found by then */
 } Block;
 
-/* Double: a float counts no further than 2^24 looks. */
 struct HmAccess {
     uint64_t pages;
     uint32_t blocks;
@@ -223,10 +222,8 @@ static void set_level(Block *b, bool accessed)
 static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
 {
     Block *b = &a->block[block];
-    HmEvidence *e = &a->evidence[bucket_of(b->rate)];
 
-    e->parts += part;
-    e->blocks++;
+    hm_evidence_add(&a->evidence[bucket_of(b->rate)], part);
     set_rate(a, b, part, a->gain[weight]);
     set_level(b, part > 0);
     b->looked = a->window & TIME_MASK;

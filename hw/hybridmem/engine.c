@@ -477,27 +477,32 @@ static size_t make_plan(Hybridmem *hm)
     return n;
 }
 
-static void plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
-                               uint64_t results[HM_MOVE__MAX])
+/* Returns the moves that were wanted. */
+static size_t plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
+                                 uint64_t results[HM_MOVE__MAX])
 {
+    size_t n = make_plan(hm);
+
     hm->planning = true;
-    carry_out(hm, hm->plan, make_plan(hm), HM_CAUSE_POLICY, until_ns,
-              results);
+    carry_out(hm, hm->plan, n, HM_CAUSE_POLICY, until_ns, results);
     hm->planning = false;
+    return n;
 }
 
-static void settle(Hybridmem *hm, int64_t until_ns)
+/* Returns the moves that were wanted. */
+static size_t settle(Hybridmem *hm, int64_t until_ns)
 {
     uint64_t results[HM_MOVE__MAX] = { };
     size_t n;
 
     if (!hm->mover->settle) {
-        return;
+        return 0;
     }
     hm->planning = true;
     n = hm->mover->settle(hm, hm->plan, HM_ENGINE_PLAN_MAX);
     carry_out(hm, hm->plan, n, HM_CAUSE_SETTLE, until_ns, results);
     hm->planning = false;
+    return n;
 }
 
 static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
@@ -514,6 +519,7 @@ static void change_quota(Hybridmem *hm, uint64_t fast_size)
 {
     HybridmemParameters p = parameters(hm);
 
+    hm->pace = (HmPace) { };
     hm_policy_free(hm->policy);
     hm->mover->set_quota(hm, fast_size);
     hm_recorder_frames(hm->recorder, hm->frames);
@@ -774,13 +780,29 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
     return true;
 }
 
+/* ms from this window to the next. */
+static uint32_t pace(Hybridmem *hm, const HybridmemParameters *p)
+{
+    uint32_t ms = p->interval;
+
+    if (hm->policy->ops->settles && p->window < p->interval) {
+        ms = hm_pace_interval(&hm->pace, p->interval,
+                              p->settled_interval ?: 4 * p->interval);
+    }
+    qemu_mutex_lock(&hm->lock);
+    hm->interval_now = ms;
+    qemu_mutex_unlock(&hm->lock);
+    return ms;
+}
+
 static void one_interval(Hybridmem *hm)
 {
     HybridmemParameters p = parameters(hm);
     bool whole = p.window >= p.interval;
     int64_t start = now_ns();
-    int64_t end = start + p.interval * 1000000LL;
+    int64_t end = start + pace(hm, &p) * 1000000LL;
     uint64_t results[HM_MOVE__MAX] = { };
+    uint64_t wanted;
 
     if (!(hm->log_is_on && whole)) {
         if (!call_main(hm, main_sample_start) || hm->inhibitors) {
@@ -803,8 +825,10 @@ static void one_interval(Hybridmem *hm)
     if (whole) {
         end = now_ns() + p.interval * 1000000LL;
     }
-    settle(hm, end);
-    plan_and_carry_out(hm, end, results);
+    wanted = settle(hm, end);
+    wanted += plan_and_carry_out(hm, end, results);
+    hm_pace_window(&hm->pace, wanted,
+                   hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM));
     if (!whole) {
         spend_until(hm, end);
     }
@@ -817,6 +841,9 @@ static void apply_params(Hybridmem *hm)
 
     qemu_mutex_lock(&hm->lock);
     p = hm->params;
+    if (hm->params_changed) {
+        hm->pace = (HmPace) { };
+    }
     hm->params_changed = false;
     qemu_mutex_unlock(&hm->lock);
 

@@ -61,9 +61,8 @@ static void learn(HmForecast *f, const HmDirtyIter *dirty)
         Class *c = &f->class[s->was_written];
 
         if (hm_frames_frame_of(f->frames, s->block) == s->frame) {
-            c->evidence[s->bucket].parts +=
-                hm_dirty_count(dirty, s->block) / pages;
-            c->evidence[s->bucket].blocks++;
+            hm_evidence_add(&c->evidence[s->bucket],
+                            hm_dirty_count(dirty, s->block) / pages);
         }
     }
     f->n = 0;
@@ -180,7 +179,7 @@ uint32_t hm_forecast_rank(const HmForecast *f, double part)
     for (unsigned i = 0; i < BUCKETS; i++) {
         const HmExpected *e = &f->class[1].expected[i];
 
-        if (e->part - e->error >= part) {
+        if (e->part - e->below >= part) {
             return i * HM_HEAT_BUCKET_STEPS;
         }
     }

@@ -45,6 +45,9 @@ static const Param params[] = {
           "Sample and move"),
     PARAM("interval", PARAM_UINT32, interval, 10, 3600000,
           "Milliseconds from one sampling window to the next"),
+    PARAM("settled-interval", PARAM_UINT32, settled_interval, 0, 3600000,
+          "Milliseconds that interval may grow to while nothing moves;"
+          " 0: four times interval"),
     PARAM("window", PARAM_UINT32, window, 1, 3600000,
           "Milliseconds of each interval during which writes are logged"),
     PARAM("access-window", PARAM_UINT32, access_window, 1, 3600000,

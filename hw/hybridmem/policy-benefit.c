@@ -50,7 +50,7 @@
 
 typedef struct Worth {
     double part;                /* cost in a window, for each page */
-    double error;               /* standard error of that */
+    double below, above;        /* standard errors of that */
 } Worth;
 
 typedef struct HmBenefit {
@@ -76,14 +76,15 @@ static Worth worth_of(const HmBenefit *b, uint32_t block)
     const HmPolicy *p = &b->parent;
     HmExpected w = hm_forecast(b->forecast, block,
                                hm_heat_rank(p->heat, block));
-    HmExpected a = { w.part, w.error };
+    HmExpected a = w;
 
     if (p->access) {
         a = hm_access_expected(p->access, block);
     }
     return (Worth) {
         b->read_cost * a.part + b->write_cost * w.part,
-        b->read_cost * a.error + b->write_cost * w.error,
+        b->read_cost * a.below + b->write_cost * w.below,
+        b->read_cost * a.above + b->write_cost * w.above,
     };
 }
 
@@ -99,7 +100,7 @@ static double needed(const HmBenefit *b, unsigned copies)
 static double promise(const HmBenefit *b, const HmMove *move)
 {
     Worth up = worth_of(b, move->promote), down = worth_of(b, move->demote);
-    double gain = up.part - down.part, error = up.error + down.error;
+    double gain = up.part - down.part, error = up.below + down.above;
 
     return gain < CHANCE * error ? 0 : gain - error;
 }
@@ -133,7 +134,7 @@ static void add_candidate(HmBenefit *b, uint32_t block)
         return;
     }
     w = worth_of(b, block);
-    if (!pays(b, w.part - w.error, 1)) {
+    if (!pays(b, w.part - w.below, 1)) {
         return;
     }
     hm_ranked_add(&b->cand, hm_ranked_item(KEY_ONE - key_of(w.part), block));
@@ -369,6 +370,7 @@ static size_t benefit_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_benefit = {
     .name = "benefit",
+    .settles = true,
     .accesses = benefit_accesses,
     .create = benefit_create,
     .destroy = benefit_destroy,

@@ -121,7 +121,7 @@ static double promise(const HmWriteHeat *w, const HmMove *move)
 {
     HmExpected up = expected(w, move->promote);
     HmExpected down = expected(w, move->demote);
-    double gain = up.part - down.part, error = up.error + down.error;
+    double gain = up.part - down.part, error = up.below + down.above;
 
     return gain < CHANCE * error ? 0 : gain - error;
 }
@@ -414,6 +414,7 @@ static size_t write_heat_bytes(const HmPolicy *p)
 
 const HmPolicyOps hm_policy_write_heat = {
     .name = "write-heat",
+    .settles = true,
     .create = write_heat_create,
     .destroy = write_heat_destroy,
     .observe = write_heat_observe,

@@ -215,6 +215,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     info->mappings = hm->mappings;
     memcpy(size, hm->tier_size, sizeof(size));
     memcpy(resident, hm->resident, sizeof(resident));
+    info->interval = hm->interval_now;
     info->metadata_bytes = hm->core_bytes;
     info->last_error = g_strdup(hm->last_error);
     qemu_mutex_unlock(&hm->lock);

@@ -98,7 +98,7 @@ static void map_ram(const char *kind)
     }
 }
 
-/* -- A guest that knows one load and one store ------------------------------ */
+/* -- A guest that knows one load and one store ----------------------------- */
 
 /* test esi,esi; jnz 1f; mov eax,[ebx]; hlt; 1: mov [ebx],edi; hlt */
 static const uint8_t program[] = {

@@ -514,8 +514,8 @@ static void test_even(void)
         for (uint32_t b = 0; b < s.blocks; b++) {
             HmExpected e = hm_access_expected(s.a, b);
 
-            low = MIN(low, e.part + 4 * e.error);
-            high = MAX(high, e.part - 4 * e.error);
+            low = MIN(low, e.part + 4 * e.above);
+            high = MAX(high, e.part - 4 * e.below);
             count(&rate, hm_access_rate(s.a, b));
             count(&part, e.part);
         }
@@ -587,7 +587,7 @@ static void test_order(void)
         HmExpected y = hm_access_expected(s.a, order[i + 1]);
 
         g_assert_cmpfloat(x.part, <=, y.part);
-        g_assert_cmpfloat(x.error, >, 0);
+        g_assert_cmpfloat(x.above, >, 0);
         g_assert_cmpfloat(y.part, <=, 1);
     }
     sim_end(&s);

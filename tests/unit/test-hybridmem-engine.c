@@ -473,6 +473,57 @@ static void test_accesses_by_log(Fixture *f, gconstpointer unused)
     }
 }
 
+static uint32_t interval_now(Hybridmem *hm)
+{
+    uint32_t ms;
+
+    qemu_mutex_lock(&hm->lock);
+    ms = hm->interval_now;
+    qemu_mutex_unlock(&hm->lock);
+    return ms;
+}
+
+static void settle_a_little(HybridmemParameters *p)
+{
+    p->settled_interval = 30;
+}
+
+static void settle_not(HybridmemParameters *p)
+{
+    p->settled_interval = 1;
+}
+
+static void be_cmq(HybridmemParameters *p)
+{
+    p->settled_interval = 0;
+    p->policy = HYBRIDMEM_POLICY_CMQ;
+    p->cmq_lifetime = p->cmq_cork = 100;
+}
+
+static void many_windows(Fixture *f)
+{
+    uint64_t windows = stats(&f->hm).windows;
+
+    RUN_UNTIL(stats(&f->hm).windows > windows + 10 * HM_PACE_CALM);
+}
+
+/* The hot set is in dram, and stays hot: there is nothing to do. */
+static void test_pace(Fixture *f, gconstpointer unused)
+{
+    RUN_UNTIL(interval_now(&f->hm) == 80);
+    g_assert_cmpuint(stats(&f->hm).done, >=, HOT);
+    many_windows(f);
+    g_assert_cmpuint(interval_now(&f->hm), ==, 80);
+    set_params(&f->hm, settle_a_little);
+    RUN_UNTIL(interval_now(&f->hm) == 30);
+    set_params(&f->hm, settle_not);
+    many_windows(f);
+    g_assert_cmpuint(interval_now(&f->hm), ==, 20);
+    set_params(&f->hm, be_cmq);
+    many_windows(f);
+    g_assert_cmpuint(interval_now(&f->hm), ==, 20);
+}
+
 static void spare_nvm(HybridmemParameters *p)
 {
     p->policy = HYBRIDMEM_POLICY_SHUFFLE;
@@ -590,6 +641,8 @@ int main(int argc, char **argv)
                test_accesses, tear_down);
     g_test_add("/hybridmem/engine/accesses-by-log", Fixture, NULL, set_up,
                test_accesses_by_log, tear_down);
+    g_test_add("/hybridmem/engine/pace", Fixture, NULL, set_up,
+               test_pace, tear_down);
     g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,
                test_budget, tear_down);
     g_test_add("/hybridmem/engine/wear", Fixture, NULL, set_up,

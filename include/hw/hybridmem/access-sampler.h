@@ -16,14 +16,14 @@
  * default).  Ranges that are registered with a userfaultfd for write
  * protection are exempt from that, so we register them, and protect nothing.
  * Only one userfaultfd can have a range: we let go of it when migration
- * begins.  Where that does not work reads are seen by 64 KiB.  When it goes, at
- * the end of the window, KVM loses its entries of all that was registered, so
- * that is no more than what is watched, and nothing of hugetlb, whose pages have
- * no neighbours mapped with them.
+ * begins.  Where that does not work reads are seen by 64 KiB.  When it goes,
+ * at the end of the window, KVM loses its entries of all that was registered;
+ * so that is no more than what is watched, and nothing of hugetlb, whose pages
+ * have no neighbours mapped with them.
  *
- * A trap, for who reads the dirty log of KVM: on x86 the first access to a page
- * after a drop marks it dirty even if it is a read, as KVM maps it for writing
- * at once.  hm_access_sampler_doubt() knows those pages.
+ * A trap, for who reads the dirty log of KVM: on x86 the first access to a
+ * page after a drop marks it dirty even if it is a read, as KVM maps it for
+ * writing at once.  hm_access_sampler_doubt() knows those pages.
  *
  * Unmap and log makes use of that.  Writes are logged, and then KVM is made to
  * lose its entries of the watched pages; QEMU's stay, and so does the content.

@@ -22,6 +22,7 @@
 #include "hw/hybridmem/heat.h"
 #include "hw/hybridmem/mover.h"
 #include "hw/hybridmem/numa.h"
+#include "hw/hybridmem/pace.h"
 #include "hw/hybridmem/policy.h"
 #include "hw/hybridmem/recorder.h"
 #include "hw/hybridmem/sampler.h"
@@ -190,6 +191,7 @@ struct Hybridmem {
     double bandwidth_tokens;    /* bytes that may be copied */
     double stall_tokens;        /* ns that the guest may be held */
     double wear_tokens;         /* bytes that may be written to nvm */
+    HmPace pace;
     uint64_t wear_spent;        /* of stats.nvm_written_bytes */
     int64_t observed_at_ns;
     int64_t logged_at_ns;       /* since when writes are logged */
@@ -216,6 +218,7 @@ struct Hybridmem {
     HmStats stats;
     HmRecording recording;      /* with @recorder */
     HybridmemState state;       /* as last announced */
+    uint32_t interval_now;      /* ms; see pace.h */
     uint64_t mappings, core_bytes;
     uint64_t tier_size[HM_TIER__MAX];   /* bytes */
     uint64_t resident[HM_TIER__MAX];    /* bytes */

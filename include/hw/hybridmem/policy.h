@@ -58,6 +58,12 @@ struct HmPolicyOps {
     bool continuous;
 
     /*
+     * No plan means that nothing would be gained, and will not be soon: then
+     * windows may be fewer (pace.h).
+     */
+    bool settles;
+
+    /*
      * Has it a use for accesses, with these parameters?  If not, it gets no
      * windows of them.  NULL: never.
      */
