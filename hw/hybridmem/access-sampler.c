@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drop and look.
+ * Drop and look; or unmap and log.
  */
 #include "qemu/osdep.h"
 #include <linux/userfaultfd.h>
@@ -15,6 +15,7 @@
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
@@ -26,26 +27,42 @@
 #define CANNOT_DROP "the kernel does not drop its pages: do without" \
                     " mem-lock=on; huge pages need Linux 5.18"
 
-#define PRESENT (1ULL << 63)    /* in an entry of pagemap */
+/* The page of an entry of pagemap is there, a file's, of this entry alone. */
+#define PRESENT (1ULL << 63)
+#define OF_FILE (1ULL << 61)
+#define EXCLUSIVE (1ULL << 56)
 #define LOOK 1024               /* entries read at once */
 #define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
-/* Dropped at once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
+/* At once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
 #define SLICE (8 * MiB)
+/* Registered in a window: each may cut a mapping in three until it ends. */
+#define RANGES_MAX 1024
+
+static const char is_private[] =
+    "the memory is private, where KVM on x86 alone shows accesses: use"
+    " share=on";
+static const char no_userfaultfd[] =
+    "accesses are seen here with a userfaultfd, and there is none, or a"
+    " migration has it: Linux 5.19 is needed, or, if not that, share=on";
 
 struct HmAccessSampler {
+    bool by_log;                /* nothing is dropped */
+    bool shared;
     uint8_t *host;
     uint64_t size, page_size, pages;
+    uint64_t host_page;         /* bytes */
     uint32_t pages_per_block;
     int pagemap;
     bool vouched;               /* what is mapped later is shared, too */
-    unsigned long *doubtful;    /* dropped; a read may set its bit in the log */
+    unsigned long *doubtful;    /* a read may set its bit in the log */
     bool restore;               /* in this window: map again what was */
-    unsigned long *mapped;      /* before the drop, if @restore */
+    unsigned long *mapped;      /* before the drop; or, if @by_log, its own */
     QemuMutex lock;
     /* Guarded by @lock. */
-    int uffd;                   /* -1: none; held in windows only */
+    int uffd;                   /* -1: none; @by_log, kept after windows */
     bool fine;                  /* have one */
     bool was_fine;              /* the last window had, or this one has */
+    bool all_doubtful;          /* KVM has lost all entries */
 };
 
 /* --- what the mapping is ---------------------------------------------- */
@@ -92,7 +109,7 @@ static const char *why_not(const uint8_t *host, uint64_t size)
             break;
         }
         if (!m.shared) {
-            why = "the memory is private: use share=on";
+            why = is_private;
         } else if (g_str_equal(m.path, "/dev/mem")) {
             why = "/dev/mem has no pages of its own";
         }
@@ -121,6 +138,54 @@ static bool drop(HmAccessSampler *s, uint64_t page, uint64_t n)
     return true;
 }
 
+/* --- watched blocks ------------------------------------------------------ */
+
+/* A run of blocks, in pages. */
+typedef struct Run {
+    uint64_t first, n;
+} Run;
+
+/* From block[*i] on, over gaps of up to @gap blocks; moves *i behind it. */
+static Run next_range(const HmAccessSampler *s, const uint32_t *block,
+                      size_t n, uint32_t gap, size_t *i)
+{
+    uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
+    size_t end = *i + 1;
+
+    while (end < n && block[end] - block[end - 1] - 1 <= gap) {
+        end++;
+    }
+    *i = end;
+    return (Run) {
+        first,
+        MIN(((uint64_t)block[end - 1] + 1) * s->pages_per_block, s->pages) -
+        first,
+    };
+}
+
+static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
+                    size_t *i)
+{
+    return next_range(s, block, n, 0, i);
+}
+
+/* The least such that there are no more than RANGES_MAX ranges. */
+static uint32_t smallest_gap(const uint32_t *block, size_t n)
+{
+    uint32_t gap = 0;
+    size_t ranges;
+
+    for (;; gap = gap * 2 + 1) {
+        ranges = 1;
+        for (size_t i = 1; i < n; i++) {
+            ranges += block[i] - block[i - 1] - 1 > gap;
+        }
+        if (ranges <= RANGES_MAX) {
+            return gap;
+        }
+    }
+}
+
 /* --- page by page -------------------------------------------------------- */
 
 static int open_userfaultfd(void)
@@ -136,17 +201,37 @@ static int open_userfaultfd(void)
     return fd;
 }
 
-static bool take_range(HmAccessSampler *s, int fd)
+static bool take_range(HmAccessSampler *s, int fd, Run run)
 {
     struct uffdio_register reg = {
-        .range = { (uintptr_t)s->host, s->size },
+        .range = { (uintptr_t)s->host + run.first * s->page_size,
+                   run.n * s->page_size },
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
 
     return !ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
-/* Closing it would do, but a child that is being forked may have a copy. */
+/* What need not be is not registered: KVM will lose its entries of it. */
+static bool take_ranges(HmAccessSampler *s, int fd, const uint32_t *block,
+                        size_t n)
+{
+    uint32_t gap = smallest_gap(block, n);
+    bool ok = true;
+
+    if (s->by_log) {
+        return take_range(s, fd, (Run) { 0, s->pages });
+    }
+    for (size_t i = 0; ok && i < n;) {
+        ok = take_range(s, fd, next_range(s, block, n, gap, &i));
+    }
+    return ok;
+}
+
+/*
+ * Closing it would do, but a child that is being forked may have a copy.
+ * Either takes away KVM's entries of what was registered.
+ */
 static void let_go(HmAccessSampler *s)
 {
     struct uffdio_range all = { (uintptr_t)s->host, s->size };
@@ -155,19 +240,26 @@ static void let_go(HmAccessSampler *s)
         (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &all);
         close(s->uffd);
         s->uffd = -1;
+        s->all_doubtful = s->by_log;
     }
 }
 
-static void stop_fault_around(HmAccessSampler *s)
+static bool knows_neighbours(const HmAccessSampler *s)
+{
+    return s->host_page < FAULT_AROUND;
+}
+
+static void stop_fault_around(HmAccessSampler *s, const uint32_t *block,
+                              size_t n)
 {
     qemu_mutex_lock(&s->lock);
-    if (s->fine && s->uffd < 0) {
+    if (s->fine && s->uffd < 0 && (s->by_log || knows_neighbours(s))) {
         s->uffd = open_userfaultfd();
-        if (s->uffd >= 0 && !take_range(s, s->uffd)) {
+        if (s->uffd >= 0 && !take_ranges(s, s->uffd, block, n)) {
             let_go(s);
         }
     }
-    s->was_fine = s->uffd >= 0;
+    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
     qemu_mutex_unlock(&s->lock);
 }
 
@@ -179,8 +271,10 @@ static void stop_fault_around(HmAccessSampler *s)
 static void let_faults_around(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
-    s->was_fine = s->uffd >= 0;
-    let_go(s);
+    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
+    if (!s->by_log) {
+        let_go(s);
+    }
     qemu_mutex_unlock(&s->lock);
 }
 
@@ -208,37 +302,17 @@ uint64_t hm_access_sampler_granule(const HmAccessSampler *s)
     bool fine;
 
     qemu_mutex_lock(&sampler->lock);
-    fine = sampler->was_fine;
+    fine = sampler->was_fine || s->by_log;
     qemu_mutex_unlock(&sampler->lock);
-    return fine ? s->page_size : MAX(s->page_size, FAULT_AROUND);
+    return MAX(s->by_log ? s->page_size : s->host_page,
+               fine ? s->page_size : FAULT_AROUND);
 }
 
 /* --- windows ------------------------------------------------------------- */
 
-/* A run of watched blocks, in pages. */
-typedef struct Run {
-    uint64_t first, n;
-} Run;
-
-static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
-                    size_t *i)
-{
-    uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
-    size_t end = *i + 1;
-
-    while (end < n && block[end] == block[end - 1] + 1) {
-        end++;
-    }
-    *i = end;
-    return (Run) {
-        first,
-        MIN(((uint64_t)block[end - 1] + 1) * s->pages_per_block, s->pages) -
-        first,
-    };
-}
-
-/* Sets the bits of the pages of @run that are in QEMU's page table. */
-static void look(const HmAccessSampler *s, Run run, unsigned long *present)
+/* Sets the bits of the pages of @run of whose @flags just @set are set. */
+static void look_for(const HmAccessSampler *s, Run run, uint64_t flags,
+                     uint64_t set, unsigned long *which)
 {
     uint64_t at = (uintptr_t)s->host / s->page_size + run.first;
     uint64_t entry[LOOK];
@@ -249,24 +323,41 @@ static void look(const HmAccessSampler *s, Run run, unsigned long *present)
                             (at + done) * sizeof(*entry));
 
         for (size_t i = 0; got > 0 && i < got / sizeof(*entry); i++) {
-            if (entry[i] & PRESENT) {
-                set_bit(run.first + done + i, present);
+            if ((entry[i] & flags) == set) {
+                set_bit(run.first + done + i, which);
             }
         }
     }
 }
 
+/* Those that are in QEMU's page table. */
+static void look(const HmAccessSampler *s, Run run, unsigned long *present)
+{
+    look_for(s, run, PRESENT, PRESENT, present);
+}
+
 /* Where one page cannot be had, the others behind it can. */
-static void populate(HmAccessSampler *s, uint64_t page, uint64_t n)
+static void populate(HmAccessSampler *s, uint64_t page, uint64_t n, int how)
 {
     uint8_t *at = s->host + page * s->page_size;
 
-    if (madvise(at, n * s->page_size, MADV_POPULATE_READ) == 0) {
+    if (madvise(at, n * s->page_size, how) == 0) {
         return;
     }
     for (uint64_t i = 0; n > 1 && i < n; i++) {
-        (void)madvise(at + i * s->page_size, s->page_size,
-                      MADV_POPULATE_READ);
+        (void)madvise(at + i * s->page_size, s->page_size, how);
+    }
+}
+
+/* What of @run is in @mapped. */
+static void populate_mapped(HmAccessSampler *s, Run run, int how)
+{
+    uint64_t end = run.first + run.n, to;
+
+    for (uint64_t at = find_next_bit(s->mapped, end, run.first); at < end;
+         at = find_next_bit(s->mapped, end, to)) {
+        to = find_next_zero_bit(s->mapped, end, at);
+        populate(s, at, to - at, how);
     }
 }
 
@@ -294,14 +385,8 @@ static void forget_holes(HmAccessSampler *s, Run run)
 /* No other pages: a hole of the file would be filled. */
 static void map_again(HmAccessSampler *s, Run run)
 {
-    uint64_t end = run.first + run.n, to;
-
     forget_holes(s, run);
-    for (uint64_t at = find_next_bit(s->mapped, end, run.first); at < end;
-         at = find_next_bit(s->mapped, end, to)) {
-        to = find_next_zero_bit(s->mapped, end, at);
-        populate(s, at, to - at);
-    }
+    populate_mapped(s, run, MADV_POPULATE_READ);
 }
 
 /* From those that are in QEMU's page table. */
@@ -332,6 +417,100 @@ static bool drop_run(HmAccessSampler *s, Run run)
     return false;
 }
 
+/* --- unmap and log ------------------------------------------------------- */
+
+static bool unmap_slice(HmAccessSampler *s, uint64_t page, uint64_t n)
+{
+    struct uffdio_writeprotect none = {
+        .range = { (uintptr_t)s->host + page * s->page_size,
+                   n * s->page_size },
+    };
+    bool done;
+
+    qemu_mutex_lock(&s->lock);
+    done = s->uffd >= 0 && !ioctl(s->uffd, UFFDIO_WRITEPROTECT, &none);
+    qemu_mutex_unlock(&s->lock);
+    return done;
+}
+
+/* Before Linux 6.5 it must be one mapping; they end where blocks do. */
+static bool unmap(HmAccessSampler *s, uint64_t page, uint64_t n)
+{
+    uint64_t half = QEMU_ALIGN_UP(n / 2, s->pages_per_block);
+
+    return unmap_slice(s, page, n) ||
+           (n > half && unmap(s, page, half) &&
+            unmap(s, page + half, n - half));
+}
+
+/*
+ * Private pages are read-only in QEMU's page table now, before Linux 6.3, and
+ * shared ones later.  KVM would take that over from there, and log no read.
+ * Private pages that are not the memory's own would be copied.
+ */
+static void make_writable(HmAccessSampler *s, Run run)
+{
+    bitmap_clear(s->mapped, run.first, run.n);
+    if (s->shared) {
+        look(s, run, s->mapped);
+    } else {
+        look_for(s, run, PRESENT | OF_FILE | EXCLUSIVE, PRESENT | EXCLUSIVE,
+                 s->mapped);
+    }
+    populate_mapped(s, run, MADV_POPULATE_WRITE);
+}
+
+static bool unmap_run(HmAccessSampler *s, Run run)
+{
+    uint64_t slice = MAX(SLICE / s->page_size, s->pages_per_block);
+    uint64_t end = run.first + run.n;
+
+    bitmap_set(s->doubtful, run.first, run.n);
+    for (uint64_t at = run.first; at < end; at += slice) {
+        Run part = { at, MIN(slice, end - at) };
+
+        if (!unmap(s, part.first, part.n)) {
+            return false;
+        }
+        make_writable(s, part);
+    }
+    return true;
+}
+
+/* Of the log, which knows writes elsewhere, too. */
+static void take_watched(HmAccessSampler *s, const uint32_t *block, size_t n,
+                         unsigned long *seen)
+{
+    uint64_t end = 0;
+
+    for (size_t i = 0; i < n;) {
+        Run run = next_run(s, block, n, &i);
+
+        bitmap_clear(seen, end, run.first - end);
+        end = run.first + run.n;
+        for (uint64_t p = find_next_bit(seen, end, run.first); p < end;
+             p = find_next_bit(seen, end, p + 1)) {
+            clear_bit(p, s->doubtful);
+        }
+    }
+    bitmap_clear(seen, end, s->pages - end);
+}
+
+static bool start_log(HmAccessSampler *s, const uint32_t *block, size_t n,
+                      const char **why)
+{
+    bool ok = true;
+
+    stop_fault_around(s, block, n);
+    for (size_t i = 0; ok && i < n;) {
+        ok = unmap_run(s, next_run(s, block, n, &i));
+    }
+    *why = ok ? NULL : no_userfaultfd;
+    return ok;
+}
+
+/* --- windows of either kind ---------------------------------------------- */
+
 /* After all is seen: it may map neighbours, too. */
 static void restore_blocks(HmAccessSampler *s, const uint32_t *block, size_t n)
 {
@@ -345,11 +524,14 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
 {
     size_t i = 0;
 
+    if (s->by_log) {
+        return start_log(s, block, n, why);
+    }
     *why = s->vouched ? NULL : why_not(s->host, s->size);
     if (*why) {
         return false;
     }
-    stop_fault_around(s);
+    stop_fault_around(s, block, n);
     s->restore = restore;
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
@@ -367,6 +549,10 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
 {
     bool sure;
 
+    if (s->by_log) {
+        take_watched(s, block, n, seen);
+        return;
+    }
     for (size_t i = 0; i < n;) {
         look(s, next_run(s, block, n, &i), seen);
     }
@@ -385,8 +571,22 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
     restore_blocks(s, block, n);
 }
 
+static void doubt_all_if_lost(HmAccessSampler *s)
+{
+    bool lost;
+
+    qemu_mutex_lock(&s->lock);
+    lost = s->all_doubtful;
+    s->all_doubtful = false;
+    qemu_mutex_unlock(&s->lock);
+    if (lost) {
+        bitmap_set(s->doubtful, 0, s->pages);
+    }
+}
+
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
 {
+    doubt_all_if_lost(s);
     for (uint64_t i = 0; i < BITS_TO_LONGS(s->pages); i++) {
         unsigned long both = dirty[i] & s->doubtful[i];
 
@@ -395,6 +595,11 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
             s->doubtful[i] &= ~both;
         }
     }
+}
+
+bool hm_access_sampler_by_log(const HmAccessSampler *s)
+{
+    return s->by_log;
 }
 
 void hm_access_sampler_vouch(HmAccessSampler *s)
@@ -414,18 +619,38 @@ static bool try_it(HmAccessSampler *s, const char **why)
         return false;
     }
     hm_access_sampler_read(s, &first, 1, true, seen);
+    hm_access_sampler_release(s);
     return true;
+}
+
+/* Shared memory can do without the log. */
+static bool choose_method(HmAccessSampler *s, const char **why)
+{
+    if (try_it(s, why)) {
+        return true;
+    }
+    if (!s->by_log || !s->shared) {
+        return false;
+    }
+    s->by_log = false;
+    return try_it(s, why);
 }
 
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
+                                       uint64_t host_page,
                                        uint32_t pages_per_block,
-                                       const char **why)
+                                       HmAccessLog log, const char **why)
 {
     HmAccessSampler *s;
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    bool shared;
 
     *why = why_not(host, size);
+    shared = !*why;
+    if (*why == is_private && log != HM_ACCESS_LOG_NOTHING) {
+        *why = NULL;
+    }
     if (!*why && pagemap < 0) {
         *why = "/proc/self/pagemap cannot be read";
     }
@@ -439,9 +664,12 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
         return NULL;
     }
     s = g_new0(HmAccessSampler, 1);
+    s->shared = shared;
+    s->by_log = !shared || log == HM_ACCESS_LOG_ALL;
     s->host = host;
     s->size = size;
     s->page_size = page_size;
+    s->host_page = host_page;
     s->pages = size / page_size;
     s->pages_per_block = pages_per_block;
     s->pagemap = pagemap;
@@ -450,7 +678,7 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->uffd = -1;
     s->fine = true;
     qemu_mutex_init(&s->lock);
-    if (!try_it(s, why)) {
+    if (!choose_method(s, why)) {
         hm_access_sampler_free(s);
         return NULL;
     }

@@ -14,6 +14,8 @@
 
 /* Bytes watched in a window: some 150 ms to drop and look. */
 #define WATCH_MAX (4 * GiB)
+/* The smallest huge page. */
+#define HUGE (2 * MiB)
 /* Of any limit, so that an interval's share is a number. */
 #define PER_SECOND_MAX (1ULL << 48)
 
@@ -45,24 +47,57 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
     return 0;
 }
 
+/*
+ * When KVM has lost its entry of a page: on x86 it maps it for writing even to
+ * read it, and then logs it.  On Arm it does not.
+ */
+static bool log_knows_reads(void)
+{
+#ifdef HOST_X86_64
+    return kvm_enabled();
+#else
+    return false;
+#endif
+}
+
+/*
+ * Where huge pages may be a drop costs a fault for each, and the log one for
+ * each small page.  Blocks are at least as large as those.
+ */
+static HmAccessLog what_to_log(const Hybridmem *hm)
+{
+    if (!log_knows_reads()) {
+        return HM_ACCESS_LOG_NOTHING;
+    }
+    return hm->mover->holds_guest || hm->block_size >= HUGE ?
+           HM_ACCESS_LOG_PRIVATE : HM_ACCESS_LOG_ALL;
+}
+
+static void make_rates(HmAccesses *as, Hybridmem *hm)
+{
+    bool by_log = hm_accesses_by_log(as);
+
+    as->rates = hm_access_new(hm->pages, hm->pages_per_block);
+    hm_access_set_cold_costs(as->rates, !by_log && !hm->mover->holds_guest);
+    hm_access_set_fault_pages(as->rates, by_log ? 1 :
+                              MAX(as->host_page / hm->page_size, 1));
+}
+
 HmAccesses *hm_accesses_new(Hybridmem *hm)
 {
     HmAccesses *as = g_new0(HmAccesses, 1);
-    uint64_t host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
 
-    as->host_page = host_page;
+    as->host_page = qemu_ram_pagesize(hm->backend->mr.ram_block);
     as->sampler = hm_access_sampler_new(
         memory_region_get_ram_ptr(&hm->backend->mr), hm->backend->size,
-        hm->page_size, hm->pages_per_block, &as->why);
+        hm->page_size, as->host_page, hm->pages_per_block, what_to_log(hm),
+        &as->why);
     if (as->sampler && hm->mover->holds_guest) {
         /* Only our own mover maps anything there: see system_map(). */
         hm_access_sampler_vouch(as->sampler);
     }
     if (as->sampler) {
-        as->rates = hm_access_new(hm->pages, hm->pages_per_block);
-        hm_access_set_cold_costs(as->rates, !hm->mover->holds_guest);
-        hm_access_set_fault_pages(as->rates, MAX(host_page / hm->page_size,
-                                                 1));
+        make_rates(as, hm);
         as->seen = bitmap_new(hm->pages);
         as->written = bitmap_new(hm->pages);
         migration_add_notifier(&as->migration, migration_starts);
@@ -87,6 +122,11 @@ void hm_accesses_free(HmAccesses *as)
 const HmAccess *hm_accesses_rates(const HmAccesses *as)
 {
     return as->rates;
+}
+
+bool hm_accesses_by_log(const HmAccesses *as)
+{
+    return as->sampler && hm_access_sampler_by_log(as->sampler);
 }
 
 bool hm_accesses_wanted(const Hybridmem *hm)
@@ -209,6 +249,9 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
     w->elapsed_ms = (now_ns - (as->window_at_ns ?: now_ns)) / 1000000;
     as->window_at_ns = now_ns;
     bitmap_zero(as->seen, hm->pages);
+    if (hm_accesses_by_log(as)) {
+        hm->sampler->ops->collect(hm->sampler, as->seen);
+    }
     hm_access_sampler_read(as->sampler, w->watched, w->n_watched,
                            hm->log_is_on, as->seen);
 }
@@ -238,9 +281,12 @@ HybridmemAccesses *hm_accesses_info(Hybridmem *hm)
     info->unseen = g_strdup(as->why);
     qemu_mutex_unlock(&hm->lock);
     if (as->sampler) {
-        info->has_granule = true;
-        info->granule = MAX(hm_access_sampler_granule(as->sampler),
-                            as->host_page);
+        bool by_log = hm_accesses_by_log(as);
+
+        info->has_method = info->has_granule = true;
+        info->method = by_log ? HYBRIDMEM_ACCESS_METHOD_LOG :
+                       HYBRIDMEM_ACCESS_METHOD_DROP;
+        info->granule = hm_access_sampler_granule(as->sampler);
     }
     info->windows = s.access_windows;
     info->watched_bytes = s.watched_bytes;

@@ -108,6 +108,15 @@ static void main_sample_stop(Hybridmem *hm)
     hm->sampler->ops->stop(hm->sampler);
 }
 
+/* The log may have been on for a window of accesses only. */
+static void main_accesses_end(Hybridmem *hm)
+{
+    main_check(hm);
+    if (!hm->log_is_on) {
+        hm->sampler->ops->stop(hm->sampler);
+    }
+}
+
 static void call_bh(void *opaque)
 {
     Hybridmem *hm = opaque;
@@ -677,14 +686,23 @@ static void digest(Hybridmem *hm)
     qemu_mutex_unlock(&hm->lock);
 }
 
-/* False if nothing was learnt, because the guest stood still or moved. */
-static bool read_sample(Hybridmem *hm, bool last)
+/* False if the engine is to end. */
+static bool fetch_log(Hybridmem *hm, bool last)
 {
     do {
         if (!call_main(hm, last ? main_sample_last : main_sample_read)) {
             return false;
         }
     } while (!hm->sample_done);
+    return true;
+}
+
+/* False if nothing was learnt, because the guest stood still or moved. */
+static bool read_sample(Hybridmem *hm, bool last)
+{
+    if (!fetch_log(hm, last)) {
+        return false;
+    }
     if (hm->inhibitors) {
         qemu_mutex_lock(&hm->lock);
         hm->stats.windows_lost++;
@@ -728,6 +746,24 @@ static int64_t access_window_ns(const HybridmemParameters *p)
     return ms * 1000000LL;
 }
 
+/* For a window of accesses, if it needs the log.  False: no window now. */
+static bool begin_log(Hybridmem *hm)
+{
+    return !hm_accesses_by_log(hm->accesses) || hm->log_is_on ||
+           (call_main(hm, main_sample_start) && !hm->inhibitors);
+}
+
+static bool end_log(Hybridmem *hm)
+{
+    if (!hm_accesses_by_log(hm->accesses)) {
+        return true;
+    }
+    if (hm->log_is_on) {
+        hm->logged_at_ns = now_ns();    /* for the window of writes */
+    }
+    return fetch_log(hm, !hm->log_is_on);
+}
+
 /* False if the engine is to end. */
 static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
 {
@@ -737,10 +773,16 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
     if (!hm_accesses_wanted(hm)) {
         return true;
     }
+    if (!begin_log(hm)) {
+        return !quitting(hm);
+    }
     hm_accesses_begin(hm, p, &w);
     whole = wait_alone(hm, now_ns() + access_window_ns(p));
+    if (!end_log(hm)) {
+        return false;
+    }
     hm_accesses_end(hm, &w, now_ns());
-    if (!call_main(hm, main_check)) {
+    if (!call_main(hm, main_accesses_end)) {
         return false;
     }
     if (whole && !hm->inhibitors) {

@@ -162,6 +162,34 @@ static void test_private_file(void)
     check_file(",share=off", "shmem_enabled");
 }
 
+/* @method: NULL if accesses cannot be seen, for the memory is private. */
+static void check_accesses(const char *backend, const char *method)
+{
+    HmTest *t = hmn_start(backend, "policy=none", NULL);
+    QDict *info = hmn_query(t->qts, "hm0");
+    const QDict *a = qdict_get_qdict(info, "accesses");
+
+    if (method) {
+        g_assert_cmpstr(qdict_get_str(a, "method"), ==, method);
+        g_assert_false(qdict_haskey(a, "unseen"));
+    } else {
+        g_assert_false(qdict_haskey(a, "method") ||
+                       qdict_haskey(a, "granule"));
+        g_assert_nonnull(strstr(qdict_get_str(a, "unseen"), "share=on"));
+    }
+    qobject_unref(info);
+    hmt_stop(t);
+}
+
+/* Without KVM. */
+static void test_accesses(void)
+{
+    check_accesses("memory-backend-ram", NULL);
+    check_accesses("memory-backend-ram,share=on", "drop");
+    check_accesses("memory-backend-memfd,share=off", NULL);
+    check_accesses("memory-backend-memfd", "drop");
+}
+
 static void test_hugetlb(void)
 {
     if (hmn_set_pools(8, 8)) {
@@ -862,6 +890,7 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/numa/backend/shm", test_shm);
     qtest_add_func("hybridmem/numa/backend/file", test_file);
     qtest_add_func("hybridmem/numa/backend/private-file", test_private_file);
+    qtest_add_func("hybridmem/numa/backend/accesses", test_accesses);
     qtest_add_func("hybridmem/numa/backend/hugetlb", test_hugetlb);
     qtest_add_func("hybridmem/numa/life/balanced-before",
                    test_balanced_before);

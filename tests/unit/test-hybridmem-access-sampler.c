@@ -69,17 +69,17 @@ static int file_of(uint64_t pages)
     return fd;
 }
 
-static void sample(Ram *r)
+static void sample(Ram *r, HmAccessLog log)
 {
     const char *why = "";
 
-    r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, r->ppb,
-                                 &why);
+    r->s = hm_access_sampler_new(r->host, r->pages * PAGE, PAGE, PAGE, r->ppb,
+                                 log, &why);
     g_assert_cmpstr(why, ==, NULL);
     g_assert_nonnull(r->s);
 }
 
-static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
+static void ram_map(Ram *r, uint64_t pages, uint32_t ppb, int flags)
 {
     *r = (Ram) {
         .fd = file_of(pages),
@@ -87,13 +87,19 @@ static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
         .ppb = ppb,
         .blocks = DIV_ROUND_UP(pages, ppb),
     };
-    r->host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   r->fd, 0);
+    r->host = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags,
+                   flags & MAP_ANONYMOUS ? -1 : r->fd, 0);
     g_assert_true(r->host != MAP_FAILED);
     r->used = bitmap_new(pages);
     r->seen = bitmap_new(pages);
     r->block = g_new(uint32_t, r->blocks);
-    sample(r);
+}
+
+static void ram_init_empty(Ram *r, uint64_t pages, uint32_t ppb)
+{
+    ram_map(r, pages, ppb, MAP_SHARED);
+    sample(r, HM_ACCESS_LOG_PRIVATE);
+    g_assert_false(hm_access_sampler_by_log(r->s));
 }
 
 static void ram_init(Ram *r, uint64_t pages, uint32_t ppb)
@@ -224,7 +230,7 @@ static bool is_fine(const Ram *r)
     return hm_access_sampler_granule(r->s) == PAGE;
 }
 
-static bool present(const Ram *r, uint64_t page)
+static uint64_t entry_of(const Ram *r, uint64_t page)
 {
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     uint64_t entry;
@@ -232,7 +238,12 @@ static bool present(const Ram *r, uint64_t page)
     g_assert_cmpint(pread(fd, &entry, 8, ((uintptr_t)r->host / PAGE + page) *
                           8), ==, 8);
     close(fd);
-    return entry >> 63;
+    return entry;
+}
+
+static bool present(const Ram *r, uint64_t page)
+{
+    return entry_of(r, page) >> 63;
 }
 
 static int other_userfaultfd(void)
@@ -276,11 +287,15 @@ static bool can_be_fine(void)
 
 /* -- What is seen -------------------------------------------------------- */
 
-/* 1025 and more pages are looked at in several pieces; a short last block. */
+/*
+ * 1025 and more pages are looked at in several pieces; a short last block; more
+ * ranges than are registered one by one.
+ */
 static const struct {
     uint64_t pages;
     uint32_t ppb;
-} shape[] = { { 1, 1 }, { 700, 1 }, { 1025, 4 }, { 2500, 16 }, { 3001, 512 } };
+} shape[] = { { 1, 1 }, { 700, 1 }, { 1025, 4 }, { 2500, 16 }, { 3001, 512 },
+    { 6001, 1 } };
 
 static void see(bool write)
 {
@@ -457,7 +472,8 @@ static void cannot_sample(void *host, uint64_t size, uint64_t page_size,
 {
     const char *why = NULL;
 
-    g_assert_null(hm_access_sampler_new(host, size, page_size, 4, &why));
+    g_assert_null(hm_access_sampler_new(host, size, page_size, PAGE, 4,
+                                        HM_ACCESS_LOG_NOTHING, &why));
     g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, reason));
 }
@@ -677,6 +693,256 @@ static void test_doubt(void)
     doubt(false, false, 0xf0f0);
 }
 
+/* -- By the log ---------------------------------------------------------- */
+
+#define IS_OF_FILE(entry) ((entry) >> 61 & 1)
+
+/* False, and the test is skipped, if it cannot be seen here. */
+static bool ram_init_log(Ram *r, uint64_t pages, uint32_t ppb, int flags)
+{
+    if (!can_be_fine()) {
+        g_test_skip("no userfaultfd for write protection here");
+        return false;
+    }
+    ram_map(r, pages, ppb, flags);
+    sample(r, flags & MAP_SHARED ? HM_ACCESS_LOG_ALL : HM_ACCESS_LOG_PRIVATE);
+    g_assert_true(hm_access_sampler_by_log(r->s));
+    g_assert_cmpuint(hm_access_sampler_granule(r->s), ==, PAGE);
+    return true;
+}
+
+/* What the log has: @used, and two pages that may not be watched. */
+static void finish_log(Ram *r)
+{
+    bitmap_copy(r->seen, r->used, r->pages);
+    set_bit(0, r->used);
+    set_bit(r->pages - 1, r->used);
+    set_bit(0, r->seen);
+    set_bit(r->pages - 1, r->seen);
+    hm_access_sampler_read(r->s, r->block, r->n, false, r->seen);
+}
+
+static void see_by_log(int flags)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(shape); i++) {
+        Ram r;
+
+        if (!ram_init_log(&r, shape[i].pages, shape[i].ppb, flags)) {
+            return;
+        }
+        fill(&r);
+        for (unsigned w = 0; w < 30; w++) {
+            watch_some(&r);
+            start(&r, w % 2);
+            for (uint64_t p = 0; p < r.pages; p++) {
+                g_assert_true(present(&r, p));
+            }
+            use_some(&r, w % 3);
+            finish_log(&r);
+            check_exact(&r);
+        }
+        check_content(&r);
+        ram_end(&r);
+    }
+}
+
+static void test_log(void)
+{
+    see_by_log(MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+static void test_log_shared(void)
+{
+    see_by_log(MAP_SHARED);
+}
+
+/* Then it is dropped. */
+static void test_log_not_possible(void)
+{
+    const char *why = "";
+    int fd = other_userfaultfd();
+    Ram r;
+
+    ram_map(&r, 64, 4, MAP_SHARED);
+    if (!takes(fd, &r, UFFDIO_REGISTER_MODE_MISSING)) {
+        g_test_skip("no userfaultfd here");
+        ram_end(&r);
+        return;
+    }
+    sample(&r, HM_ACCESS_LOG_ALL);
+    g_assert_false(hm_access_sampler_by_log(r.s));
+    close(fd);
+    ram_end(&r);
+
+    fd = other_userfaultfd();
+    ram_map(&r, 64, 4, MAP_PRIVATE);
+    g_assert_true(takes(fd, &r, UFFDIO_REGISTER_MODE_MISSING));
+    r.s = hm_access_sampler_new(r.host, r.pages * PAGE, PAGE, PAGE, r.ppb,
+                                HM_ACCESS_LOG_ALL, &why);
+    g_assert_null(r.s);
+    g_assert_nonnull(strstr(why, "userfaultfd"));
+    close(fd);
+    ram_end(&r);
+}
+
+/* Mappings that end at blocks; huge pages, where there are any. */
+static void test_log_mappings(void)
+{
+    Ram r;
+
+    if (!ram_init_log(&r, 4096, 16, MAP_PRIVATE | MAP_ANONYMOUS)) {
+        return;
+    }
+    madvise(r.host, 2048 * PAGE, MADV_HUGEPAGE);
+    fill(&r);
+    for (uint64_t p = 0; p < r.pages; p += 48) {
+        g_assert_cmpint(madvise(at(&r, p), 16 * PAGE, MADV_DONTDUMP), ==, 0);
+    }
+    watch_all(&r);
+    for (unsigned w = 0; w < 10; w++) {
+        start(&r, w % 2);
+        use_some(&r, true);
+        finish_log(&r);
+        check_exact(&r);
+    }
+    check_content(&r);
+    ram_end(&r);
+}
+
+/* What the guest never used takes no memory; a file's page is not copied. */
+static void test_log_takes_nothing(void)
+{
+    uint64_t before;
+    Ram r;
+
+    if (!ram_init_log(&r, 64, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
+        return;
+    }
+    store(&r, 5);
+    watch_all(&r);
+    start(&r, true);
+    for (uint64_t p = 0; p < r.pages; p++) {
+        g_assert_cmpint(present(&r, p), ==, p == 5);
+    }
+    finish_log(&r);
+    ram_end(&r);
+
+    g_assert_true(ram_init_log(&r, 64, 4, MAP_PRIVATE));
+    load(&r, 3);
+    store(&r, 5);
+    watch_all(&r);
+    start(&r, false);
+    g_assert_true(IS_OF_FILE(entry_of(&r, 3)));
+    g_assert_false(IS_OF_FILE(entry_of(&r, 5)));
+    finish_log(&r);
+    ram_end(&r);
+
+    g_assert_true(ram_init_log(&r, 64, 4, MAP_SHARED));
+    store(&r, 5);
+    before = blocks_of_file(&r);
+    watch_all(&r);
+    start(&r, false);
+    g_assert_cmpuint(blocks_of_file(&r), ==, before);
+    finish_log(&r);
+    ram_end(&r);
+}
+
+static void test_log_content(void)
+{
+    int64_t end = g_get_monotonic_time() + 500000;
+    unsigned windows = 0;
+    QemuThread guest, fine;
+    Guest g = { };
+    Ram r;
+
+    if (!ram_init_log(&r, 2048, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
+        return;
+    }
+    fill(&r);
+    g.r = &r;
+    qemu_thread_create(&guest, "guest", guest_thread, &g,
+                       QEMU_THREAD_JOINABLE);
+    qemu_thread_create(&fine, "fine", fine_thread, &g, QEMU_THREAD_JOINABLE);
+    while (g_get_monotonic_time() < end || windows < 20 ||
+           qatomic_read(&g.rounds) < 10000) {
+        const char *why;
+
+        watch_some(&r);
+        windows += hm_access_sampler_start(r.s, r.block, r.n, windows % 2,
+                                           &why);
+        g_usleep(g_test_rand_int_range(0, 500));
+        finish_log(&r);
+    }
+    qatomic_set(&g.quit, true);
+    qemu_thread_join(&guest);
+    qemu_thread_join(&fine);
+    check_content(&r);
+    ram_end(&r);
+}
+
+/* Of blocks of 4: 1 and 3 are watched, and of those 5 and 13 are seen. */
+static void test_log_doubt(void)
+{
+    unsigned long dirty = 0xffff;
+    Ram r;
+
+    if (!ram_init_log(&r, 16, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
+        return;
+    }
+    /* It has been tried, and all entries are lost then. */
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0);
+    r.block[0] = 1;
+    r.block[1] = 3;
+    r.n = 2;
+    start(&r, false);
+    r.seen[0] = 0x3021;
+    hm_access_sampler_read(r.s, r.block, r.n, false, r.seen);
+    g_assert_cmphex(r.seen[0], ==, 0x3020);
+    dirty = 0x20f3;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0x2023);
+    /* Doubt has an end. */
+    dirty = 0x00f3;
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0x00f3);
+    hm_access_sampler_release(r.s);
+    hm_access_sampler_doubt(r.s, &dirty);
+    g_assert_cmphex(dirty, ==, 0);
+    ram_end(&r);
+}
+
+/* Without the userfaultfd there are no windows, and nothing changes. */
+static void test_log_lets_go(void)
+{
+    const uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+    int fd;
+    Ram r;
+
+    if (!ram_init_log(&r, 64, 4, MAP_PRIVATE | MAP_ANONYMOUS)) {
+        return;
+    }
+    fd = other_userfaultfd();
+    fill(&r);
+    watch_all(&r);
+    start(&r, false);
+    finish_log(&r);
+    /* It is kept, or else KVM would lose all entries after each window. */
+    g_assert_false(takes(fd, &r, mode));
+    hm_access_sampler_fine(r.s, false);
+    refused(&r, false, "a migration has it");
+    g_assert_true(takes(fd, &r, mode));
+    hm_access_sampler_fine(r.s, true);
+    refused(&r, false, "a migration has it");
+    close(fd);
+    start(&r, false);
+    hm_access_sampler_release(r.s);
+    finish_log(&r);
+    check_exact(&r);
+    check_content(&r);
+    ram_end(&r);
+}
+
 /* -- The userfaultfd ----------------------------------------------------- */
 
 /* Another one can have the range at once; then reads are seen by 64 KiB. */
@@ -726,6 +992,43 @@ static void test_lets_go(void)
     ram_end(&r);
 }
 
+static bool takes_block(int fd, const Ram *r, uint32_t block)
+{
+    Ram part = {
+        .host = r->host + (uint64_t)block * r->ppb * PAGE,
+        .pages = r->ppb,
+    };
+
+    return takes(fd, &part, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+/* KVM loses its entries of what is registered, when it no longer is. */
+static void test_takes_watched_only(void)
+{
+    int fd;
+    Ram r;
+
+    if (!can_be_fine()) {
+        g_test_skip(skipped);
+        return;
+    }
+    fd = other_userfaultfd();
+    ram_init(&r, 64, 4);
+    r.block[0] = 2;
+    r.block[1] = 3;
+    r.block[2] = 9;
+    r.n = 3;
+    start(&r, false);
+    g_assert_true(is_fine(&r));
+    for (uint32_t b = 0; b < r.blocks; b++) {
+        g_assert_cmpint(takes_block(fd, &r, b), ==, !watched(&r, b * r.ppb));
+    }
+    close(fd);
+    finish(&r, false);
+    check_content(&r);
+    ram_end(&r);
+}
+
 static void test_free_nothing(void)
 {
     hm_access_sampler_free(NULL);
@@ -752,7 +1055,22 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/locked", test_locked);
     g_test_add_func("/hybridmem/access-sampler/restore", test_restore);
     g_test_add_func("/hybridmem/access-sampler/doubt", test_doubt);
+    g_test_add_func("/hybridmem/access-sampler/log", test_log);
+    g_test_add_func("/hybridmem/access-sampler/log-shared", test_log_shared);
+    g_test_add_func("/hybridmem/access-sampler/log-not-possible",
+                    test_log_not_possible);
+    g_test_add_func("/hybridmem/access-sampler/log-mappings",
+                    test_log_mappings);
+    g_test_add_func("/hybridmem/access-sampler/log-takes-nothing",
+                    test_log_takes_nothing);
+    g_test_add_func("/hybridmem/access-sampler/log-content",
+                    test_log_content);
+    g_test_add_func("/hybridmem/access-sampler/log-doubt", test_log_doubt);
+    g_test_add_func("/hybridmem/access-sampler/log-lets-go",
+                    test_log_lets_go);
     g_test_add_func("/hybridmem/access-sampler/lets-go", test_lets_go);
+    g_test_add_func("/hybridmem/access-sampler/takes-watched-only",
+                    test_takes_watched_only);
     g_test_add_func("/hybridmem/access-sampler/free-nothing",
                     test_free_nothing);
     return g_test_run();

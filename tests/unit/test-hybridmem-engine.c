@@ -58,7 +58,7 @@ HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
 typedef struct FakeSampler {
     HmSampler base;
     bool on;
-    bool read;
+    bool read, last;
 } FakeSampler;
 
 static void fake_start(HmSampler *s)
@@ -72,6 +72,7 @@ static bool fake_read(HmSampler *s, bool last)
 
     g_assert_true(f->on);
     f->read = true;
+    f->last = last;
     return true;
 }
 
@@ -86,7 +87,9 @@ static void fake_collect(HmSampler *s, unsigned long *dirty)
 
 static void fake_stop(HmSampler *s)
 {
-    container_of(s, FakeSampler, base)->on = false;
+    FakeSampler *f = container_of(s, FakeSampler, base);
+
+    f->on = f->read = false;
 }
 
 static const HmSamplerOps fake_sampler_ops = {
@@ -98,7 +101,7 @@ static const HmSamplerOps fake_sampler_ops = {
 };
 
 /* See below. */
-static bool accesses_wanted, watching;
+static bool accesses_wanted, accesses_by_log, watching;
 static unsigned access_windows;
 static FakeSampler *the_sampler;
 
@@ -158,17 +161,32 @@ bool hm_accesses_wanted(const Hybridmem *hm)
     return accesses_wanted;
 }
 
+bool hm_accesses_by_log(const HmAccesses *as)
+{
+    return accesses_by_log;
+}
+
 void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
                        HmWindow *w)
 {
     g_assert_false(watching);
-    g_assert_false(the_sampler->on && p->window < p->interval);
+    if (accesses_by_log) {
+        g_assert_true(the_sampler->on);
+        g_assert_false(the_sampler->read);
+    } else {
+        g_assert_false(the_sampler->on && p->window < p->interval);
+    }
     watching = true;
 }
 
 void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 {
     g_assert_true(watching);
+    if (accesses_by_log && !hm->inhibitors) {
+        /* Writes are watched for no longer than the window needs. */
+        g_assert_cmpint(the_sampler->last, ==, !hm->log_is_on);
+        hm->sampler->ops->collect(hm->sampler, hm->dirty);
+    }
     watching = false;
 }
 
@@ -274,7 +292,7 @@ static void set_up(Fixture *f, gconstpointer policy)
 
     inhibitors = 0;
     events = 0;
-    accesses_wanted = watching = false;
+    accesses_wanted = accesses_by_log = watching = false;
     access_windows = 0;
     the_sampler = &f->sampler;
     hm_policy_params_init(&pp);
@@ -462,6 +480,38 @@ static void test_accesses(Fixture *f, gconstpointer unused)
     RUN_UNTIL(done == 1 && qatomic_read(&access_windows) > 10);
 }
 
+static void log_always(HybridmemParameters *p)
+{
+    p->window = p->interval;
+}
+
+static void look(Fixture *f, void (*change)(HybridmemParameters *p))
+{
+    unsigned before = qatomic_read(&access_windows);
+    uint64_t windows = stats(&f->hm).windows;
+
+    set_params(&f->hm, change);
+    RUN_UNTIL(qatomic_read(&access_windows) > before + 5 &&
+              stats(&f->hm).windows > windows + 5);
+}
+
+/* Windows of accesses that need the log, whether or not it is on anyway. */
+static void test_accesses_by_log(Fixture *f, gconstpointer unused)
+{
+    accesses_wanted = accesses_by_log = true;
+    look(f, look_everywhere);
+    look(f, log_always);
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned before = qatomic_read(&access_windows);
+
+        inhibitors = 1;
+        RUN_UNTIL(f->hm.state == HYBRIDMEM_STATE_INHIBITED);
+        g_assert_false(f->sampler.on);
+        inhibitors = 0;
+        RUN_UNTIL(qatomic_read(&access_windows) > before);
+    }
+}
+
 static uint32_t interval_now(Hybridmem *hm)
 {
     uint32_t ms;
@@ -632,6 +682,8 @@ int main(int argc, char **argv)
                test_disabled, tear_down);
     g_test_add("/hybridmem/engine/accesses", Fixture, NULL, set_up,
                test_accesses, tear_down);
+    g_test_add("/hybridmem/engine/accesses-by-log", Fixture, NULL, set_up,
+               test_accesses_by_log, tear_down);
     g_test_add("/hybridmem/engine/pace", Fixture, NULL, set_up,
                test_pace, tear_down);
     g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,

@@ -36,6 +36,11 @@ bool hm_accesses_wanted(const Hybridmem *hm)
     return false;
 }
 
+bool hm_accesses_by_log(const HmAccesses *as)
+{
+    return false;
+}
+
 void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
                        HmWindow *w)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Says which pages were accessed in a window, by "drop and look".
+ * Says which pages were accessed in a window, by "drop and look" or by "unmap
+ * and log".  Private memory can only be watched by the latter.
  *
- * At the start of a window the entries of the watched pages are dropped from
- * QEMU's page table; the content stays in the file that they map, and an MMU
- * notifier drops KVM's entries too.  At its end /proc/self/pagemap tells
- * which are back: those that the guest, or QEMU, has used.
+ * Drop and look: at the start of a window the entries of the watched pages are
+ * dropped from QEMU's page table; the content stays in the file that they map,
+ * and an MMU notifier drops KVM's entries too.  At its end /proc/self/pagemap
+ * tells which are back: those that the guest, or QEMU, has used.
  *
  * Only mappings that are shared with their file are ever dropped: in private
  * memory it would destroy the guest's data.  One function does it, after a
@@ -15,11 +16,25 @@
  * default).  Ranges that are registered with a userfaultfd for write
  * protection are exempt from that, so we register them, and protect nothing.
  * Only one userfaultfd can have a range: we let go of it when migration
- * begins.  Where that does not work reads are seen by 64 KiB.
+ * begins.  Where that does not work reads are seen by 64 KiB.  When it goes,
+ * at the end of the window, KVM loses its entries of all that was registered;
+ * so that is no more than what is watched, and nothing of hugetlb, whose pages
+ * have no neighbours mapped with them.
  *
- * A trap, for who reads the dirty log of KVM: the first access to a page
- * after a drop marks it dirty even if it is a read.  hm_access_doubtful()
- * knows those pages.
+ * A trap, for who reads the dirty log of KVM: on x86 the first access to a
+ * page after a drop marks it dirty even if it is a read, as KVM maps it for
+ * writing at once.  hm_access_sampler_doubt() knows those pages.
+ *
+ * Unmap and log makes use of that.  Writes are logged, and then KVM is made to
+ * lose its entries of the watched pages; QEMU's stay, and so does the content.
+ * What the log says of them in the window is which were accessed.  KVM loses
+ * entries where a userfaultfd takes back write protection, also where there was
+ * none.  As nothing is protected nobody ever has to handle a fault.
+ *
+ * It sees the memory's own pages, one by one even within huge pages.  Not those
+ * that it shares: pages of a file of which it has no copy yet, zero pages, KSM.
+ * The userfaultfd is kept after the window, for KVM loses all entries when it
+ * goes.
  */
 #ifndef HW_HYBRIDMEM_ACCESS_SAMPLER_H
 #define HW_HYBRIDMEM_ACCESS_SAMPLER_H
@@ -28,15 +43,30 @@
 
 typedef struct HmAccessSampler HmAccessSampler;
 
+/* What is to be watched by the log, if it knows of first accesses at all. */
+typedef enum HmAccessLog {
+    HM_ACCESS_LOG_NOTHING,
+    HM_ACCESS_LOG_PRIVATE,      /* private memory only */
+    HM_ACCESS_LOG_ALL,          /* if it can be; mappings do not change */
+} HmAccessLog;
+
 /*
- * @host: page-aligned start of guest RAM, @size bytes.  Returns NULL if its
+ * @host: page-aligned start of guest RAM, @size bytes, in pages of the host of
+ * @host_page bytes (those of hugetlb, if it is that).  Returns NULL if its
  * accesses cannot be seen; *@why then says so, in a static string.
  */
 HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
                                        uint64_t page_size,
+                                       uint64_t host_page,
                                        uint32_t pages_per_block,
-                                       const char **why);
+                                       HmAccessLog log, const char **why);
 void hm_access_sampler_free(HmAccessSampler *s);
+
+/*
+ * Is it the log that tells?  Then writes must be logged, with what was logged
+ * before read, from before _start() until _read().
+ */
+bool hm_access_sampler_by_log(const HmAccessSampler *s);
 
 /*
  * All that will be mapped in the range is shared with a file: there is no need
@@ -56,6 +86,7 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
 /*
  * Ends it: sets the bits of those of their pages that were accessed.
  * @logged: writes were logged meanwhile, so the log may know them by a read.
+ * By log: of @seen, which is what was logged, it leaves those pages.
  */
 void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
                             size_t n, bool logged, unsigned long *seen);
@@ -65,7 +96,10 @@ void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);
 
 /* Any thread.  Another userfaultfd may have the range now. */
 void hm_access_sampler_release(HmAccessSampler *s);
-/* Any thread.  Reads are seen by 64 KiB from here on, until _fine(true). */
+/*
+ * Any thread.  Reads are seen by 64 KiB from here on, until _fine(true); by
+ * log, there are no windows.
+ */
 void hm_access_sampler_fine(HmAccessSampler *s, bool fine);
 /* The least of bytes that a read is seen by. */
 uint64_t hm_access_sampler_granule(const HmAccessSampler *s);

@@ -263,6 +263,8 @@ const HmAccess *hm_accesses_rates(const HmAccesses *as);
 uint64_t hm_accesses_bytes(const HmAccesses *as);
 /* Can they be seen, and has the policy a use for them? */
 bool hm_accesses_wanted(const Hybridmem *hm);
+/* Writes must be logged in their windows: see access-sampler.h. */
+bool hm_accesses_by_log(const HmAccesses *as);
 /*
  * A window is begin, some time in which nothing moves, end, and digest, which
  * is left out if the guest was stopped meanwhile.
