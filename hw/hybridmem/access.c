@@ -26,14 +26,16 @@
 
 /* What is left of the evidence one window later. */
 #define FADE 0.95
-#define TIME_BITS 12
+#define TIME_BITS 10
 #define TIME_MASK ((1u << TIME_BITS) - 1)
+#define FOUND_BITS 3
+#define FOUND_ONE ((1u << FOUND_BITS) - 1)
 
 typedef struct Block {
     uint16_t rate;
-    uint16_t looked:TIME_BITS;  /* window of the last look, modulo 2^12 */
+    uint16_t looked:TIME_BITS;  /* window of the last look, modulo 2^10 */
     uint16_t level:3;
-    uint16_t accessed:1;        /* as found by then */
+    uint16_t found:FOUND_BITS;  /* by then: of its pages; 0: none at all */
 } Block;
 
 struct HmAccess {
@@ -48,8 +50,9 @@ struct HmAccess {
     uint64_t saved;             /* faults; less than the next block needs */
     float gain[WEIGHT_MAX + 1]; /* weight of a look after so many windows */
     uint32_t hist[BUCKETS];     /* blocks */
-    HmEvidence evidence[BUCKETS];
-    HmExpected expected[BUCKETS];
+    /* [1]: of blocks that the look before found accessed */
+    HmEvidence evidence[2][BUCKETS];
+    HmExpected expected[2][BUCKETS];
     Block *block;
 };
 
@@ -128,7 +131,7 @@ static uint32_t pages_of(const HmAccess *a, uint32_t block)
 
 static uint64_t faults_of(const HmAccess *a, uint32_t block)
 {
-    if (!a->cold_costs && !a->block[block].accessed) {
+    if (!a->cold_costs && !a->block[block].found) {
         return 0;
     }
     return DIV_ROUND_UP(pages_of(a, block), a->fault_pages);
@@ -209,23 +212,32 @@ static void set_rate(HmAccess *a, Block *b, double part, double gain)
 
 static void set_level(Block *b, bool accessed)
 {
+    bool before = b->found > 0;
     unsigned highest = accessed ? LEVEL_HOT : LEVEL_COLD;
 
-    if (b->accessed == accessed) {
+    if (before == accessed) {
         b->level = MIN(b->level + 1, highest);
     } else {
         b->level = MIN(b->level ? b->level - 1 : 0, highest);
     }
-    b->accessed = accessed;
+}
+
+/* One look that finds nothing gives it a level, any other a rate. */
+static bool never_looked_at(const Block *b)
+{
+    return b->rate == 0 && b->level == 0;
 }
 
 static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
 {
     Block *b = &a->block[block];
 
-    hm_evidence_add(&a->evidence[bucket_of(b->rate)], part);
+    if (!never_looked_at(b)) {
+        hm_evidence_add(&a->evidence[b->found > 0][bucket_of(b->rate)], part);
+    }
     set_rate(a, b, part, a->gain[weight]);
     set_level(b, part > 0);
+    b->found = part > 0 ? MAX(lrint(part * FOUND_ONE), 1) : 0;
     b->looked = a->window & TIME_MASK;
 }
 
@@ -242,7 +254,9 @@ static uint32_t pages_seen(const unsigned long *seen, uint64_t first,
 
 void hm_access_window(HmAccess *a, const HmWindow *w)
 {
-    hm_isotonic_fade(a->evidence, BUCKETS, FADE);
+    for (unsigned i = 0; i < ARRAY_SIZE(a->evidence); i++) {
+        hm_isotonic_fade(a->evidence[i], BUCKETS, FADE);
+    }
     for (size_t i = 0; i < w->n_watched; i++) {
         uint32_t block = w->watched[i];
         uint32_t pages = pages_of(a, block);
@@ -251,7 +265,9 @@ void hm_access_window(HmAccess *a, const HmWindow *w)
         found(a, block, (double)pages_seen(w->seen, first, pages) / pages,
               w->weight[i]);
     }
-    hm_isotonic_fit(a->evidence, BUCKETS, a->expected);
+    for (unsigned i = 0; i < ARRAY_SIZE(a->evidence); i++) {
+        hm_isotonic_fit(a->evidence[i], BUCKETS, a->expected[i]);
+    }
 }
 
 /* -- Asking -- */
@@ -261,9 +277,16 @@ double hm_access_rate(const HmAccess *a, uint32_t block)
     return (double)a->block[block].rate / RATE_ONE;
 }
 
+double hm_access_found(const HmAccess *a, uint32_t block)
+{
+    return (double)a->block[block].found / FOUND_ONE;
+}
+
 HmExpected hm_access_expected(const HmAccess *a, uint32_t block)
 {
-    return a->expected[bucket_of(a->block[block].rate)];
+    const Block *b = &a->block[block];
+
+    return a->expected[b->found > 0][bucket_of(b->rate)];
 }
 
 double hm_access_threshold(const HmAccess *a, uint32_t n)

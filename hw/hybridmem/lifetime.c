@@ -5,11 +5,13 @@
 #include "qemu/osdep.h"
 #include <math.h>
 #include "hw/hybridmem/lifetime.h"
+#include "policy-internal.h"
 
 #define AGES HM_LIFETIME_WINDOWS
 
-/* Promises above 1/2, above 1/4, ... and all below. */
-#define GROUPS 6
+/* Promises above 1/2, above 1/4, ... and all below; for victims of a kind. */
+#define STRENGTHS 6
+#define GROUPS (2 * STRENGTHS)
 
 /* Moves watched at a time; taken up in a window. */
 #define WATCHED 2048
@@ -39,13 +41,17 @@ struct HmLifetime {
     const HmFrames *frames;
     Watch watch[WATCHED];
     unsigned n, taken;
+    uint64_t offered;           /* moves of this window, taken or not */
+    uint64_t random;
     Evidence evidence[GROUPS][AGES];
     double lifetime[GROUPS];
 };
 
-static unsigned group_of(double promise)
+static unsigned group_of(double promise, bool in_use)
 {
-    return CLAMP(floor(-log2(promise)), 0, GROUPS - 1);
+    unsigned strength = CLAMP(floor(-log2(promise)), 0, STRENGTHS - 1);
+
+    return in_use ? STRENGTHS + strength : strength;
 }
 
 HmLifetime *hm_lifetime_new(const HmFrames *frames)
@@ -69,15 +75,31 @@ size_t hm_lifetime_bytes(const HmLifetime *l)
     return sizeof(*l);
 }
 
-void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise)
+/* Where to put a move; WATCHED: nowhere.  Each of a window has equal odds. */
+static unsigned place(HmLifetime *l)
 {
-    if (l->n < WATCHED && l->taken < WATCHED_WINDOW && promise > 0) {
+    uint64_t i;
+
+    l->offered++;
+    if (l->taken < WATCHED_WINDOW && l->n < WATCHED) {
         l->taken++;
-        l->watch[l->n++] = (Watch) {
+        return l->n++;
+    }
+    i = hm_random(&l->random) % l->offered;
+    return i < l->taken ? l->n - l->taken + i : WATCHED;
+}
+
+void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise,
+                     bool in_use)
+{
+    unsigned i = promise > 0 ? place(l) : WATCHED;
+
+    if (i < WATCHED) {
+        l->watch[i] = (Watch) {
             .promoted = move->promote,
             .demoted = move->demote,
             .promised = promise,
-            .group = group_of(promise),
+            .group = group_of(promise, in_use),
             .fresh = true,
         };
     }
@@ -131,7 +153,9 @@ static Evidence evidence_of(const HmLifetime *l, unsigned g, unsigned age)
     Evidence e = l->evidence[g][age];
 
     for (int d = -1; d <= 1; d += 2) {
-        if ((int)g + d >= 0 && g + d < GROUPS) {
+        int strength = (int)(g % STRENGTHS) + d;
+
+        if (strength >= 0 && strength < STRENGTHS) {
             e.promised += NEIGHBOUR * l->evidence[g + d][age].promised;
             e.saved += NEIGHBOUR * l->evidence[g + d][age].saved;
         }
@@ -141,7 +165,8 @@ static Evidence evidence_of(const HmLifetime *l, unsigned g, unsigned age)
 
 static double conclude(const HmLifetime *l, unsigned g, double horizon)
 {
-    double weight = PRIOR * exp2(-(double)g), left = exp(-1 / horizon);
+    double weight = PRIOR * exp2(-(double)(g % STRENGTHS));
+    double left = exp(-1 / horizon);
     double prior = 1, sum = 0;
 
     for (unsigned a = 0; a < AGES; a++) {
@@ -178,12 +203,13 @@ void hm_lifetime_window(HmLifetime *l, double horizon,
     }
     l->n = n;
     l->taken = 0;
+    l->offered = 0;
     for (unsigned g = 0; g < GROUPS; g++) {
         l->lifetime[g] = conclude(l, g, horizon);
     }
 }
 
-double hm_lifetime(const HmLifetime *l, double promise)
+double hm_lifetime(const HmLifetime *l, double promise, bool in_use)
 {
-    return promise > 0 ? l->lifetime[group_of(promise)] : 0;
+    return promise > 0 ? l->lifetime[group_of(promise, in_use)] : 0;
 }

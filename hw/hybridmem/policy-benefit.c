@@ -16,11 +16,18 @@
  *
  *     promise * pages_per_block * lifetime
  *         >= max(min_gain * pages_per_block * copies, 1)
- *            * (read_cost + write_cost)
+ *            * (read_cost + write_cost) * times
  *
  * for it reads P's pages in nvm, and writes those of D there, and of a third
- * block if it is a homing cycle.  Cf. HeMem and MEMTIS, which rank by accesses
- * with thresholds, and Colloid (SOSP 2024), which weighs by latency.
+ * block if it is a homing cycle.  If D is in use, it is likely to come back,
+ * and that is another move: times is 2 then, else 1.
+ *
+ * Of blocks with the same expected worth, and isotonic regression makes large
+ * groups of them, the hotter one goes first, and the colder one is the victim:
+ * the order is worth nothing in the next window, but among thousands that
+ * were seen in every window those that are hot have been for longer.
+ * Cf. HeMem and MEMTIS, which rank by accesses with thresholds, and Colloid
+ * (SOSP 2024), which weighs by latency.
  *
  * Where dram is so busy that it is no faster than nvm, what may be promoted is
  * limited, or hot blocks leave (balance.h, retreat.h).
@@ -49,13 +56,24 @@
 /* Pages worth that a move must save at least: one read, and one written. */
 #define PROOF 1.0
 
-/* Steps of a promise of 1 in the keys of lists. */
-#define KEY_ONE (1u << 24)
+/* A victim that is worth more than this part of what is promised is in use. */
+#define IN_USE 0.1
+#define TIMES_IN_USE 2
+
+/* Steps of a worth of 1, and of heat, in the keys of lists. */
+#define KEY_WORTH INT16_MAX
+#define KEY_HEAT UINT16_MAX
 
 typedef struct Worth {
     double part;                /* cost in a window, for each page */
     double below, above;        /* standard errors of that */
 } Worth;
+
+/* Of a move. */
+typedef struct Promise {
+    double gain;                /* in a window, less the error; 0: chance */
+    bool in_use;                /* so is what it demotes */
+} Promise;
 
 typedef struct HmBenefit {
     HmPolicy parent;
@@ -101,26 +119,43 @@ static double needed(const HmBenefit *b, unsigned copies)
     return MAX(b->parent.params.min_gain * pages * copies, PROOF) / pages;
 }
 
-/* In each window, less the error; nothing if that may be chance. */
-static double promise(const HmBenefit *b, const HmMove *move)
+static Promise promise(const HmBenefit *b, const HmMove *move)
 {
     Worth up = worth_of(b, move->promote), down = worth_of(b, move->demote);
     double gain = up.part - down.part, error = up.below + down.above;
+    Promise p = { gain < CHANCE * error ? 0 : gain - error };
 
-    return gain < CHANCE * error ? 0 : gain - error;
+    p.in_use = down.part > IN_USE * p.gain;
+    return p;
 }
 
-static bool pays(const HmBenefit *b, double promised, unsigned copies)
+static bool pays(const HmBenefit *b, Promise p, unsigned copies)
 {
-    return promised * hm_lifetime(b->lifetime, promised) >=
-           needed(b, copies);
+    return p.gain * hm_lifetime(b->lifetime, p.gain, p.in_use) >=
+           needed(b, copies) * (p.in_use ? TIMES_IN_USE : 1);
 }
 
 /* -- Candidates -- */
 
-static uint32_t key_of(double part)
+/* How hot a block is, 0 to 1: to choose between equals. */
+static double heat_of(const HmBenefit *b, uint32_t block)
 {
-    return lrint(CLAMP(part, 0, 1) * KEY_ONE);
+    const HmPolicy *p = &b->parent;
+    uint32_t rank = MIN(hm_heat_rank(p->heat, block), KEY_HEAT);
+    double heat = b->write_cost * rank / KEY_HEAT;
+
+    if (p->access) {
+        heat += b->read_cost * hm_access_rate(p->access, block);
+    }
+    return MIN(heat, 1);
+}
+
+/* Grows with the worth; of equal ones, with heat. */
+static uint32_t key_of(const HmBenefit *b, double worth, uint32_t block)
+{
+    uint32_t key = lrint(CLAMP(worth, 0, 1) * KEY_WORTH);
+
+    return key << 16 | lrint(heat_of(b, block) * KEY_HEAT);
 }
 
 static size_t most_candidates(const HmBenefit *b)
@@ -139,10 +174,10 @@ static void add_candidate(HmBenefit *b, uint32_t block)
         return;
     }
     w = worth_of(b, block);
-    if (!pays(b, w.part - w.below, 1)) {
+    if (!pays(b, (Promise) { w.part - w.below }, 1)) {
         return;
     }
-    hm_ranked_add(&b->cand, hm_ranked_item(KEY_ONE - key_of(w.part), block));
+    hm_ranked_add(&b->cand, hm_ranked_item(~key_of(b, w.part, block), block));
     if (b->cand.n >= 2 * most_candidates(b)) {
         hm_ranked_select(b->cand.item, b->cand.n, b->cand.n / 2);
         b->cand.n /= 2;
@@ -195,8 +230,9 @@ static void find_victims(HmBenefit *b, size_t want, double limit)
             Worth w = worth_of(b, block[i]);
 
             if (w.part < limit && !hm_leave_rests(b->leave, block[i])) {
-                hm_ranked_add(&b->victim,
-                              hm_ranked_item(key_of(w.part), block[i]));
+                uint32_t key = key_of(b, w.part, block[i]);
+
+                hm_ranked_add(&b->victim, hm_ranked_item(key, block[i]));
                 worthless += w.part == 0;
             }
         }
@@ -273,7 +309,7 @@ static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
     find_victims(b, want,
                  worth_of(b, hm_ranked_block(b->cand.item[b->next])).part);
     for (size_t v = 0; v < MIN(want, b->victim.n); v++) {
-        double promised;
+        Promise promised;
         unsigned copies;
 
         move.demote = hm_ranked_block(b->victim.item[v]);
@@ -289,7 +325,7 @@ static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
         if (copies && pays(b, promised, copies)) {
             plan[n++] = move;
             b->next++;
-            left -= promised;
+            left -= promised.gain;
         }
     }
     return n;
@@ -299,10 +335,12 @@ static void benefit_moved(HmPolicy *p, const HmMove *move,
                           HmMoveResult result)
 {
     HmBenefit *b = benefit_of(p);
+    Promise promised;
 
     switch (result) {
     case HM_MOVE_DONE:
-        hm_lifetime_add(b->lifetime, move, promise(b, move));
+        promised = promise(b, move);
+        hm_lifetime_add(b->lifetime, move, promised.gain, promised.in_use);
         hm_leave_promoted(b->leave, move->promote);
         if (p->params.limit.retreat > 0) {
             hm_lifetime_forget(b->lifetime, move->demote);
@@ -334,7 +372,7 @@ static double measured_worth(void *opaque, uint32_t block)
     double written = hm_dirty_count(m->it, block) /
                      (double)hm_heat_pages_per_block(b->parent.heat);
     double accessed = b->parent.access ?
-                      hm_access_rate(b->parent.access, block) : written;
+                      hm_access_found(b->parent.access, block) : written;
 
     return b->read_cost * accessed + b->write_cost * written;
 }

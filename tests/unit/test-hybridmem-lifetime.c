@@ -21,6 +21,7 @@ typedef struct Sim {
     double split;
     double dram_worth;          /* of what was demoted */
     double horizon;
+    bool in_use;                /* what is demoted from now on */
 } Sim;
 
 static void sim_init(Sim *s)
@@ -65,7 +66,7 @@ static HmMove add(Sim *s, double promise)
     swap(s, move.promote, move.demote);
     s->promoted_in[move.promote] = s->window + 1;
     s->promise[move.promote] = promise;
-    hm_lifetime_add(s->l, &move, promise);
+    hm_lifetime_add(s->l, &move, promise, s->in_use);
     return move;
 }
 
@@ -86,6 +87,12 @@ static void window(Sim *s)
 {
     hm_lifetime_window(s->l, s->horizon, worth, s);
     s->window++;
+}
+
+/* Where the victim is of no use. */
+static double lifetime(const Sim *s, double promise)
+{
+    return hm_lifetime(s->l, promise, false);
 }
 
 /* Moves @each of either promise in each window. */
@@ -123,11 +130,11 @@ static void test_unknown(void)
         s.horizon = horizon[h];
         window(&s);
         for (size_t i = 0; i < G_N_ELEMENTS(promises); i++) {
-            g_assert_cmpfloat(fabs(hm_lifetime(s.l, promises[i]) - want), <,
+            g_assert_cmpfloat(fabs(lifetime(&s, promises[i]) - want), <,
                               0.0001 * want);
         }
-        g_assert_cmpfloat(hm_lifetime(s.l, 0), ==, 0);
-        g_assert_cmpfloat(hm_lifetime(s.l, -1), ==, 0);
+        g_assert_cmpfloat(lifetime(&s, 0), ==, 0);
+        g_assert_cmpfloat(lifetime(&s, -1), ==, 0);
         sim_end(&s);
     }
 }
@@ -140,8 +147,8 @@ static void test_for_ever(void)
         sim_init(&s);
         s.lasts[0] = UINT32_MAX;
         run(&s, 150, 5, promises[i], 0);
-        g_assert_cmpfloat(hm_lifetime(s.l, promises[i]), >, 60);
-        g_assert_cmpfloat(hm_lifetime(s.l, promises[i]), <, 66);
+        g_assert_cmpfloat(lifetime(&s, promises[i]), >, 60);
+        g_assert_cmpfloat(lifetime(&s, promises[i]), <, 66);
         sim_end(&s);
     }
 }
@@ -158,7 +165,7 @@ static void test_for_a_while(void)
         sim_init(&s);
         s.lasts[0] = lasts[i];
         run(&s, 200, 10, 0.8, 0);
-        got = hm_lifetime(s.l, 0.8);
+        got = lifetime(&s, 0.8);
         g_test_message("%u windows: %.2f", lasts[i], got);
         g_assert_cmpfloat(fabs(got - lasts[i]), <, 0.05 * lasts[i] + 0.5);
         sim_end(&s);
@@ -176,8 +183,8 @@ static void test_broken(void)
         sim_init(&s);
         s.dram_worth = instead[i];
         run(&s, 100, 10, 0.8, 0);
-        g_assert_cmpfloat(hm_lifetime(s.l, 0.8), >, 0.25);
-        g_assert_cmpfloat(hm_lifetime(s.l, 0.8), <, 0.6);
+        g_assert_cmpfloat(lifetime(&s, 0.8), >, 0.25);
+        g_assert_cmpfloat(lifetime(&s, 0.8), <, 0.6);
         sim_end(&s);
     }
 }
@@ -191,7 +198,7 @@ static void test_demoted(void)
     s.lasts[0] = UINT32_MAX;
     s.dram_worth = 0.2;
     run(&s, 200, 10, 0.8, 0);
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.8) - 64 * 0.6 / 0.8), <, 3);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.8) - 64 * 0.6 / 0.8), <, 3);
     sim_end(&s);
 }
 
@@ -205,13 +212,51 @@ static void test_groups(void)
     s.lasts[0] = 40;
     s.lasts[1] = 4;
     run(&s, 200, 10, 0.8, 0.05);
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.8) - 40), <, 3);
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.05) - 4), <, 1.5);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.8) - 40), <, 3);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.05) - 4), <, 1.5);
     /* The same group, another group, and one that knows by hearsay. */
-    g_assert_cmpfloat(hm_lifetime(s.l, 1), ==, hm_lifetime(s.l, 0.51));
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.5), !=, hm_lifetime(s.l, 0.51));
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.4), >, 30);
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.001), ==, hm_lifetime(s.l, 0.03));
+    g_assert_cmpfloat(lifetime(&s, 1), ==, lifetime(&s, 0.51));
+    g_assert_cmpfloat(lifetime(&s, 0.5), !=, lifetime(&s, 0.51));
+    g_assert_cmpfloat(lifetime(&s, 0.4), >, 30);
+    g_assert_cmpfloat(lifetime(&s, 0.001), ==, lifetime(&s, 0.03));
+    sim_end(&s);
+}
+
+/* Victims of no use and such in use are kept apart, promises being equal. */
+static void test_in_use(void)
+{
+    Sim s;
+
+    sim_init(&s);
+    s.lasts[0] = UINT32_MAX;
+    run(&s, 150, 10, 0.8, 0);
+    g_assert_cmpfloat(lifetime(&s, 0.8), >, 60);
+    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.8, true) - HORIZON), <, 1);
+    s.in_use = true;
+    s.dram_worth = 0.7;
+    run(&s, 10, 10, 0.8, 0);
+    g_assert_cmpfloat(hm_lifetime(s.l, 0.8, true), <, 2);
+    sim_end(&s);
+}
+
+/* Of many moves in a window the first are no better watched than the last. */
+static void test_equal_odds(void)
+{
+    Sim s;
+
+    sim_init(&s);
+    s.lasts[0] = 20;
+    for (unsigned w = 0; w < 200; w++) {
+        for (unsigned i = 0; i < 150; i++) {
+            HmMove move = add(&s, 0.9);
+
+            /* The last two in three are of no use at all. */
+            s.promise[move.promote] = i < 50 ? 0.9 : 0;
+        }
+        window(&s);
+    }
+    g_test_message("%.2f", lifetime(&s, 0.9));
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.9) - 20 / 3.0), <, 1.5);
     sim_end(&s);
 }
 
@@ -225,8 +270,8 @@ static void test_neighbours(void)
     s.lasts[0] = 40;
     s.lasts[1] = 4;
     run(&s, 200, 10, 0.8, 0.4);
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.8), >, 35);
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.4), <, 15);
+    g_assert_cmpfloat(lifetime(&s, 0.8), >, 35);
+    g_assert_cmpfloat(lifetime(&s, 0.4), <, 15);
     sim_end(&s);
 }
 
@@ -239,7 +284,7 @@ static void test_turns_bad(void)
     s.lasts[0] = 5;
     s.dram_worth = 0.4;
     run(&s, 200, 10, 0.8, 0);
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.8) - 5 * 0.4 / 0.8), <, 0.3);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.8) - 5 * 0.4 / 0.8), <, 0.3);
     sim_end(&s);
 }
 
@@ -260,7 +305,7 @@ static void test_demoted_again(void)
         window(&s);
     }
     /* AFTER windows, less the first. */
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.8) - (AFTER - 1)), <, 0.7);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.8) - (AFTER - 1)), <, 0.7);
     sim_end(&s);
 }
 
@@ -282,7 +327,7 @@ static void test_forget(void)
         }
         window(&s);
     }
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.8), >, 60);
+    g_assert_cmpfloat(hm_lifetime(s.l, 0.8, false), >, 60);
     sim_end(&s);
 }
 
@@ -296,7 +341,7 @@ static void test_fades(void)
     run(&s, 150, 10, 0.8, 0);
     s.lasts[0] = 3;
     run(&s, 250, 10, 0.8, 0);
-    g_assert_cmpfloat(hm_lifetime(s.l, 0.8), <, 4.5);
+    g_assert_cmpfloat(lifetime(&s, 0.8), <, 4.5);
     sim_end(&s);
 }
 
@@ -312,15 +357,15 @@ static void test_many(void)
     s.lasts[0] = 20;
     first = add(&s, 0.9);
     for (unsigned w = 0; w < 200; w++) {
-        hm_lifetime_add(s.l, &first, 0);
-        hm_lifetime_add(s.l, &first, -1);
+        hm_lifetime_add(s.l, &first, 0, false);
+        hm_lifetime_add(s.l, &first, -1, false);
         for (unsigned i = 0; i < 150; i++) {
             add(&s, 0.9);
         }
         window(&s);
     }
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.9) - 20), <, 1.5);
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.01) - HORIZON), <, 1);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.9) - 20), <, 1.5);
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.01) - HORIZON), <, 1);
     g_assert_cmpuint(hm_lifetime_bytes(s.l), ==, bytes);
     sim_end(&s);
 }
@@ -336,8 +381,8 @@ static void test_room(void)
     s.lasts[1] = 4;
     run(&s, 100, 100, 0.8, 0);
     run(&s, 12, 10, 0, 0.05);
-    g_test_message("after 12 windows: %.2f", hm_lifetime(s.l, 0.05));
-    g_assert_cmpfloat(fabs(hm_lifetime(s.l, 0.05) - 4), <, 1.5);
+    g_test_message("after 12 windows: %.2f", lifetime(&s, 0.05));
+    g_assert_cmpfloat(fabs(lifetime(&s, 0.05) - 4), <, 1.5);
     sim_end(&s);
 }
 
@@ -350,6 +395,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/lifetime/broken", test_broken);
     g_test_add_func("/hybridmem/lifetime/demoted", test_demoted);
     g_test_add_func("/hybridmem/lifetime/groups", test_groups);
+    g_test_add_func("/hybridmem/lifetime/in-use", test_in_use);
+    g_test_add_func("/hybridmem/lifetime/equal-odds", test_equal_odds);
     g_test_add_func("/hybridmem/lifetime/neighbours", test_neighbours);
     g_test_add_func("/hybridmem/lifetime/turns-bad", test_turns_bad);
     g_test_add_func("/hybridmem/lifetime/demoted-again", test_demoted_again);

@@ -20,8 +20,11 @@
  * A rate is a noisy measure: of blocks that are all accessed equally often
  * some show a higher one.  What is to be expected of a block is therefore
  * learned: at each look, what was found is added to the mean of all blocks
- * that had this rate.  The means are made to grow with the rate by isotonic
- * regression (isotonic.h), and fade with time.
+ * that had this rate, and that the look before had found accessed, or not:
+ * blocks of a hot set that has moved away still have their rate.  A block's
+ * first look counts for nothing, as nothing was known of it.  The means
+ * are made to grow with the rate by isotonic regression (isotonic.h), and fade
+ * with time.
  *
  * Not thread-safe.  No clock: time comes in as windows.
  */
@@ -69,6 +72,13 @@ void hm_access_window(HmAccess *a, const HmWindow *w);
 
 /* Part of the block's pages accessed in a window, 0 to 1; 0 if never seen. */
 double hm_access_rate(const HmAccess *a, uint32_t block);
+
+/*
+ * Part of its pages that the last look found accessed, to a seventh; 0 only
+ * if none was.  Other than the rate it holds nothing of the looks before: it
+ * tells what became of blocks that were chosen for their rate.
+ */
+double hm_access_found(const HmAccess *a, uint32_t block);
 
 /* Of the block's pages, in a window. */
 HmExpected hm_access_expected(const HmAccess *a, uint32_t block);

@@ -12,8 +12,15 @@
  * that has been demoted again saves nothing more.
  *
  * Strong heat and faint heat live differently long, so moves are grouped by
- * their promise, in doublings; neighbouring groups count a little.  Old
- * windows fade.
+ * their promise, in doublings; neighbouring groups count a little.  And a
+ * move in place of a block that is of no use is another thing than one in
+ * place of a block that is in use, too, where two guesses are compared and
+ * the better looking one is taken: it disappoints more often.  A guest makes
+ * mostly moves of the first kind, then of the second; what is known of the
+ * one says nothing about the other, so they are kept apart.  Old windows fade.
+ *
+ * Of many moves in a window some are watched, each with equal odds: plans
+ * begin with the best.
  *
  * Not thread-safe.  No clock.
  */
@@ -31,8 +38,12 @@ HmLifetime *hm_lifetime_new(const HmFrames *frames);
 void hm_lifetime_free(HmLifetime *l);
 size_t hm_lifetime_bytes(const HmLifetime *l);
 
-/* @move was made, for @promise > 0 in each window; 1 is the usual most. */
-void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise);
+/*
+ * @move was made, for @promise > 0 in each window; 1 is the usual most.
+ * @in_use: what it demotes is in use, too.
+ */
+void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise,
+                     bool in_use);
 
 /* @block leaves dram, and not because it had cooled: that tells nothing. */
 void hm_lifetime_forget(HmLifetime *l, uint32_t block);
@@ -47,6 +58,6 @@ void hm_lifetime_window(HmLifetime *l, double horizon,
                         void *opaque);
 
 /* Windows' worth of @promise that a move will bring. */
-double hm_lifetime(const HmLifetime *l, double promise);
+double hm_lifetime(const HmLifetime *l, double promise, bool in_use);
 
 #endif
