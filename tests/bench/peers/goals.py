@@ -10,7 +10,7 @@ import math
 from cells.goals import Goal
 
 from .cells import (ALL_DRAM, DAMON, LINUX, MODE, OPTIMUM, SHARES, UNMANAGED,
-                    WORKLOADS, Cell)
+                    WORKLOADS, Cell, runs_of)
 
 DEFAULT, WEAR = "benefit", "benefit-wear"
 GONE = 0.85             # of nvm write-backs, 10 % DRAM, geometric mean
@@ -128,7 +128,8 @@ def goal_harm(table, model):
 def behind(table, workload, share, row, *path):
     """How far a row is above the best of the others; None: unknown."""
     ours = value_of(table, workload, share, row, *path)
-    others = [value_of(table, workload, share, r, *path) for r in RIVALS]
+    others = [value_of(table, workload, share, r, *path) for r in RIVALS
+              if r in runs_of(share)]
     if ours is None or None in others:
         return None
     return ours / min(others) - 1 if min(others) else 0.0
