@@ -76,7 +76,7 @@ squeeze() {
     lab_more=$((($(free_kib) - $(reserve)) / 1024))
     [ "$lab_more" -le 0 ] || take $lab_more
     for lab_round in 1 2 3 4; do
-        take 12
+        for lab_vm in $vms; do take 12; done
         sleep 0.5
         place
     done
