@@ -18,6 +18,7 @@ put() {
 
 # QEMU is in a cgroup of its own: nothing else is to be moved.
 prepare() {
+    result set_kernel "$(uname -r)"
     note "node 1 is $(nvdimm_node nvm)"
     for lab_tier in "$tiers"/memory_tier*; do
         result "tier_${lab_tier##*memory_tier}" "$(cat "$lab_tier/nodelist")"

@@ -115,6 +115,7 @@ manage() {
 
 # Threads take some of this over when they begin.
 prepare() {
+    result set_kernel "$(uname -r)"
     note "node 1 is $(nvdimm_node nvm)"
     for lab_tier in "$tiers"/memory_tier*; do
         result "tier_${lab_tier##*memory_tier}" "$(cat "$lab_tier/nodelist")"
