@@ -161,10 +161,11 @@ def goal_four(four, rival, ahead):
         f"{rival} by more than {ahead:.0%}"
     if DEFAULT not in four or rival not in four:
         return Goal(text, None, "not run")
-    gained = {m: t / four[DEFAULT][1][m] - 1
-              for m, t in four[rival][1].items()}
-    return Goal(text, all(g > ahead for g in gained.values()),
-                ", ".join(f"{m} {100 * g:+.1f} %" for m, g in gained.items()))
+    theirs, ours = four[rival][1], four[DEFAULT][1]
+    gained = {m: t / ours[m] - 1 for m, t in theirs.items()}
+    return Goal(text, all(g > ahead for g in gained.values()), ", ".join(
+        f"{m} {100 * g:+.1f} % (all-DRAM {100 * (theirs[m] - 1):+.1f} %)"
+        for m, g in gained.items()))
 
 
 def all_of(table, four):
