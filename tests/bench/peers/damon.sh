@@ -18,6 +18,7 @@ put() {
 
 # QEMU is in a cgroup of its own: nothing else is to be moved.
 prepare() {
+    result set_kernel "$(uname -r)"
     note "node 1 is $(nvdimm_node nvm)"
     for lab_tier in "$tiers"/memory_tier*; do
         result "tier_${lab_tier##*memory_tier}" "$(cat "$lab_tier/nodelist")"
@@ -69,15 +70,18 @@ place() {
 }
 
 # What is free besides the reserve goes to huge pages, which DAMON does not
-# look at.
+# look at, and the rest to files.
 fill() {
-    for lab_round in 1 2 3 4 5 6; do
-        lab_more=$((($(free_kib) - $(reserve)) / 2048))
-        [ $lab_more -ne 0 ] || break
-        echo $(($(cat $hugepages) + lab_more)) >$hugepages
-        sleep 0.1
-        place
+    lab_more=$((($(free_kib) - $(reserve)) / 2048))
+    echo $((lab_more > 0 ? lab_more : 0)) >$hugepages
+    mount -t ramfs ramfs /mnt
+    lab_files=0
+    while [ $(($(free_kib) - $(reserve))) -gt 1024 ]; do
+        lab_files=$((lab_files + 1))
+        dd if=/dev/zero of=/mnt/$lab_files bs=64k count=16 2>/dev/null
     done
+    sleep 0.2
+    place
 }
 
 # where KEY: bytes of guest RAM that are in DRAM.
@@ -98,9 +102,22 @@ below() {
     done
 }
 
-# watch N START SIZE ACTION NODE QUOTA MIN MAX MATCHING: kdamond N; what had MIN
-# to MAX accesses of 20 goes to NODE.  MATCHING: Y keeps young pages out, N
-# others.
+# regions N: it watches the ranges, each "START END", on its standard input.
+regions() {
+    lab_at=$damon/$1/contexts/0/targets/0/regions
+    cat >/tmp/regions
+    wc -l </tmp/regions >"$lab_at/nr_regions"
+    lab_n=0
+    while read -r lab_from lab_to; do
+        echo "$lab_from" >"$lab_at/$lab_n/start"
+        echo "$lab_to" >"$lab_at/$lab_n/end"
+        lab_n=$((lab_n + 1))
+    done </tmp/regions
+    result "regions_$1" "$lab_n"
+}
+
+# watch N ACTION NODE MIN MAX MATCHING: kdamond N; what had MIN to MAX accesses of
+# 20 goes to NODE.  MATCHING: Y keeps young pages out, N others.
 watch() {
     echo 1 >$damon/$1/contexts/nr_contexts
     below "$1" operations paddr \
@@ -109,26 +126,44 @@ watch() {
         monitoring_attrs/intervals/update_us $((@interval@ * 60000)) \
         monitoring_attrs/nr_regions/max @regions@ \
         monitoring_attrs/nr_regions/min 10 \
-        targets/nr_targets 1 targets/0/regions/nr_regions 1 \
-        targets/0/regions/0/start $(($2)) \
-        targets/0/regions/0/end $(($2 + $3)) \
-        schemes/nr_schemes 1 schemes/0/action "$4" schemes/0/target_nid "$5" \
+        targets/nr_targets 1 \
+        schemes/nr_schemes 1 schemes/0/action "$2" schemes/0/target_nid "$3" \
         schemes/0/apply_interval_us $((@interval@ * 1000)) \
         schemes/0/access_pattern/sz/min 4096 \
         schemes/0/access_pattern/sz/max 18446744073709551615 \
-        schemes/0/access_pattern/nr_accesses/min "$7" \
-        schemes/0/access_pattern/nr_accesses/max "$8" \
+        schemes/0/access_pattern/nr_accesses/min "$4" \
+        schemes/0/access_pattern/nr_accesses/max "$5" \
         schemes/0/access_pattern/age/min 0 \
         schemes/0/access_pattern/age/max 4294967295 \
         schemes/0/quotas/reset_interval_ms @interval@ \
-        schemes/0/quotas/bytes "$6" \
+        schemes/0/quotas/bytes @quota@ \
         schemes/0/quotas/weights/sz_permil 0 \
         schemes/0/quotas/weights/nr_accesses_permil 100 \
         schemes/0/quotas/weights/age_permil 100 \
         schemes/0/filters/nr_filters 2 \
         schemes/0/filters/0/type memcg schemes/0/filters/0/matching N \
         schemes/0/filters/0/memcg_path /guest \
-        schemes/0/filters/1/type young schemes/0/filters/1/matching "$9"
+        schemes/0/filters/1/type young schemes/0/filters/1/matching "$6"
+}
+
+# The quota of what goes down is tuned so that a part of DRAM is free for what is
+# promoted, as mem_tier.sh has it.  Linux 6.12 cannot measure that by itself (6.16
+# can), so it is told, once in an interval: what is free besides the reserve, to
+# the guest's share.  mem_tier.sh also tunes promotion, for 99.7 % in use; from a
+# DRAM that is full that begins at one byte and grows by a thousandth in an
+# interval, so nothing would come up in the time that there is here.
+goal=$damon/0/contexts/0/schemes/0/quotas/goals
+feed() {
+    while :; do
+        while read -r _ _ lab_key lab_free _; do
+            [ "$lab_key" != MemFree: ] || break
+        done <$node0/meminfo
+        lab_free=$(((lab_free - reserved) * 10000 / (@dram@ << 10)))
+        [ $lab_free -gt 0 ] || lab_free=0
+        echo $lab_free >$goal/0/current_value
+        echo commit_schemes_quota_goals >$damon/0/state
+        usleep $((@interval@ * 1000))
+    done
 }
 
 manage() {
@@ -139,16 +174,25 @@ manage() {
     place
     fill
     where before
-    result reserve_kib "$(reserve)"
+    reserved=$(reserve)
+    result reserve_kib "$reserved"
     echo 2 >$damon/nr_kdamonds
-    # No quota for the first: what it tries is charged, and most of node 0 is
-    # not the guest's.
-    watch 0 "$node0_start" "$node0_size" migrate_cold 1 0 0 0 Y
-    watch 1 "$nvm_start" "$nvm_size" migrate_hot 0 @quota@ 1 20 N
+    watch 0 migrate_cold 1 0 0 Y
+    watch 1 migrate_hot 0 1 20 N
+    echo 1 >$goal/nr_goals
+    echo user_input >$goal/0/target_metric
+    echo @free@ >$goal/0/target_value
+    # Of node 0 only what the guest has or may get: quotas are for regions that
+    # are tried, and the server's own are the coldest.
+    freeranges /proc/kpageflags "$node0_start" "$node0_size" 64 | regions 0
+    echo "$((nvm_start)) $((nvm_start + nvm_size))" | regions 1
     for lab_n in 0 1; do
         echo on >$damon/$lab_n/state
         tell_of $lab_n
     done
+    result set_free_goal_bp "$(cat $goal/0/target_value)"
+    feed &
+    feeder=$!
 }
 
 # tell_of N: what was set, as the kernel has it.
@@ -200,6 +244,7 @@ before() {
 }
 
 after() {
+    kill $feeder
     scheme 0
     scheme 1
     vmstat after

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scenario of a cell with several guests: the parts of scenarios.py, with more
-memory, and a guest's part for each."""
+"""The scenario of a cell with several guests: the parts of scenarios.py, with
+more memory, and a guest's part for each."""
 
 from . import results, scenarios
 from .cells import FOUR_GUESTS, FOUR_INTERVAL, LINUX, MODE, Workload
@@ -41,9 +41,9 @@ def nodes(row, guests, memory, dram):
 def guest_text(name, number, words):
     """Its table."""
     workload = FOUR_GUESTS[name]
-    return scenarios.fill(GUEST, {**words, "guest": name, "phase": results.FIRST + number,
-                            "image": workload.image,
-                            "params": workload.params})
+    return scenarios.fill(GUEST, {
+        **words, "guest": name, "phase": results.FIRST + number,
+        "image": workload.image, "params": workload.params})
 
 
 def words_of(cell):
@@ -53,7 +53,8 @@ def words_of(cell):
     words = scenarios.words_of(cell, one)
     count = len(FOUR_GUESTS)
     return {
-        **words, "pages": "false", "epoch": 0, "turn": TURN, "first": results.FIRST,
+        **words, "pages": "false", "epoch": 0, "turn": TURN,
+        "first": results.FIRST,
         "vms": " ".join(f"vm-{name}" for name in FOUR_GUESTS),
         "server": nodes(cell.row, count, words["memory"], words["dram"]),
         "meter": words["meter"].replace("@dram@",
@@ -67,5 +68,5 @@ def words_of(cell):
 
 def text_of(cell):
     """The cell's scenario file."""
-    return scenarios.fill((scenarios.HERE / "four.toml").read_text(encoding="utf-8"),
-                    words_of(cell))
+    text = (scenarios.HERE / "four.toml").read_text(encoding="utf-8")
+    return scenarios.fill(text, words_of(cell))

@@ -10,7 +10,7 @@ import math
 from cells.goals import Goal
 
 from .cells import (ALL_DRAM, DAMON, LINUX, MODE, OPTIMUM, SHARES, UNMANAGED,
-                    WORKLOADS, Cell)
+                    WORKLOADS, Cell, runs_of)
 
 DEFAULT, WEAR = "benefit", "benefit-wear"
 GONE = 0.85             # of nvm write-backs, 10 % DRAM, geometric mean
@@ -128,7 +128,8 @@ def goal_harm(table, model):
 def behind(table, workload, share, row, *path):
     """How far a row is above the best of the others; None: unknown."""
     ours = value_of(table, workload, share, row, *path)
-    others = [value_of(table, workload, share, r, *path) for r in RIVALS]
+    others = [value_of(table, workload, share, r, *path) for r in RIVALS
+              if r in runs_of(share)]
     if ours is None or None in others:
         return None
     return ours / min(others) - 1 if min(others) else 0.0
@@ -160,10 +161,11 @@ def goal_four(four, rival, ahead):
         f"{rival} by more than {ahead:.0%}"
     if DEFAULT not in four or rival not in four:
         return Goal(text, None, "not run")
-    gained = {m: t / four[DEFAULT][1][m] - 1
-              for m, t in four[rival][1].items()}
-    return Goal(text, all(g > ahead for g in gained.values()),
-                ", ".join(f"{m} {100 * g:+.1f} %" for m, g in gained.items()))
+    theirs, ours = four[rival][1], four[DEFAULT][1]
+    gained = {m: t / ours[m] - 1 for m, t in theirs.items()}
+    return Goal(text, all(g > ahead for g in gained.values()), ", ".join(
+        f"{m} {100 * g:+.1f} % (all-DRAM {100 * (theirs[m] - 1):+.1f} %)"
+        for m, g in gained.items()))
 
 
 def all_of(table, four):

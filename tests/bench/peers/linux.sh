@@ -76,7 +76,7 @@ squeeze() {
     lab_more=$((($(free_kib) - $(reserve)) / 1024))
     [ "$lab_more" -le 0 ] || take $lab_more
     for lab_round in 1 2 3 4; do
-        take 12
+        for lab_vm in $vms; do take 12; done
         sleep 0.5
         place
     done
@@ -115,6 +115,7 @@ manage() {
 
 # Threads take some of this over when they begin.
 prepare() {
+    result set_kernel "$(uname -r)"
     note "node 1 is $(nvdimm_node nvm)"
     for lab_tier in "$tiers"/memory_tier*; do
         result "tier_${lab_tier##*memory_tier}" "$(cat "$lab_tier/nodelist")"

@@ -176,8 +176,8 @@ def block(table, found, four, goals):
 # --- The picture -------------------------------------------------------------
 
 BARS = tuple(r for r in ROWS if r not in (ALL_DRAM, OPTIMUM))
-COLOURS = ("#b0b0b0", "#707070", "#a04080", "#d07090", "#604020", "#c08020", "#70a0d0",
-           "#2060b0", "#208050")
+COLOURS = ("#b0b0b0", "#707070", "#a04080", "#d07090", "#604020", "#c08020",
+           "#70a0d0", "#2060b0", "#208050")
 TIME = "optane"
 
 

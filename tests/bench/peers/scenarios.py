@@ -20,11 +20,12 @@ NO_LIMITS = {"max-bandwidth": 0, "max-stall": 0, "max-stop": 10000}
 # for a process of any size; the guest is a sixteenth of one with 4 GiB.
 SCAN = 16
 
-# DAMON's, as damo's mem_tier.sh has them: 200 MiB a second, each way, of
-# regions that are looked through, and 1000 regions at most.  The guest is a
-# sixteenth of one with 4 GiB; the regions are as many.
-DAMON_QUOTA = (200 << 20) // 16
-DAMON_REGIONS = 1000
+# DAMON's.  In damo's mem_tier.sh 200 MiB a second may move each way, and 0.5 %
+# of DRAM is to be free for what comes: about as much, in a server with 40 GiB
+# of it.  Here both are so that a run can fill DRAM twice or more.
+DAMON_QUOTA = 5 << 18       # bytes of regions that are tried in an interval
+DAMON_FREE = 500            # basis points
+DAMON_REGIONS = 1000        # at most, for each node
 
 SERVER_OWN = 768            # MiB: kernel, programs, QEMU
 NODES = """params = "transparent_hugepage=never"
@@ -80,8 +81,8 @@ LINUX_PARTS = {
     "ram": "-object memory-backend-ram,id=ram0,size=@memory@M,prealloc=on",
 }
 
-# As with NUMA balancing; the guest comes from node 1.  DAMON's actions came with
-# Linux 6.11.
+# As with NUMA balancing; the guest comes from node 1.  DAMON's actions came
+# with Linux 6.11.
 DAMON_PARTS = {
     "functions": ("damon.sh",),
     "server": 'kernel = "6.11"\nnvdimm = { nvm = 512 }\n' +
@@ -138,6 +139,7 @@ def words_of(cell, workload=None):
         "interval": workload.interval, "period": workload.interval,
         "scan": SCAN,
         "quota": DAMON_QUOTA, "regions": DAMON_REGIONS,
+        "free": DAMON_FREE,
         "memory": memory, "dram": dram, "nvm": memory - dram,
         "pages": str(unmanaged).lower(), "epoch": EPOCH if unmanaged else 0,
         "enabled": str(not unmanaged).lower(),

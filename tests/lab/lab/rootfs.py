@@ -20,7 +20,8 @@ from .hardware import Hardware
 
 SERVER = LAB / "server"
 PROGRAMS = ("qmp", "waitline", "mark", "scan", "symbol", "differ",
-            "numapages", "holdpages", "fillnode", "turns")
+            "numapages", "holdpages", "fillnode", "turns",
+            "freeranges")
 CFLAGS = ("-O2", "-g0", "-Wall", "-Werror", "-static",
           "-I", str(guest.ROOT / "include"))
 

@@ -11,7 +11,8 @@
  * A process that wants to be counted to the instruction ends the phase by
  * itself (mark 0) before it says TEXT.
  *
- * Exit status: 0; 1 not in SECONDS, or a FILE cannot be read; 2 a process has ended; 64 usage.
+ * Exit status: 0; 1 not in SECONDS, or a FILE cannot be read; 2 a process has
+ * ended; 64 usage.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
