@@ -382,10 +382,16 @@ static void forget_holes(HmAccessSampler *s, Run run)
     }
 }
 
-/* No other pages: a hole of the file would be filled. */
+/*
+ * No other pages: a hole of the file would be filled.  Of hugetlb mincore()
+ * knows page tables only, so there that happens to what a device gives back in
+ * a window.
+ */
 static void map_again(HmAccessSampler *s, Run run)
 {
-    forget_holes(s, run);
+    if (s->host_page == s->page_size) {
+        forget_holes(s, run);
+    }
     populate_mapped(s, run, MADV_POPULATE_READ);
 }
 

@@ -27,7 +27,7 @@ static HybridmemState last_state;
 
 uint32_t hm_engine_inhibitors(Hybridmem *hm)
 {
-    return inhibitors;
+    return qatomic_read(&inhibitors);
 }
 
 HybridmemInhibitorList *hm_engine_inhibitor_list(uint32_t bits)
@@ -111,7 +111,7 @@ static void fake_carry_out(Hybridmem *hm)
     HmBatch *b = hm->batch;
 
     g_assert_false(watching);
-    if (inhibitors) {
+    if (qatomic_read(&inhibitors)) {
         b->inhibited = true;
         return;
     }
@@ -192,7 +192,7 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns)
 
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 {
-    g_assert_false(watching || inhibitors);
+    g_assert_false(watching || qatomic_read(&inhibitors));
     qatomic_inc(&access_windows);
 }
 
@@ -290,7 +290,7 @@ static void set_up(Fixture *f, gconstpointer policy)
     Hybridmem *hm = &f->hm;
     HmPolicyParams pp;
 
-    inhibitors = 0;
+    qatomic_set(&inhibitors, 0);
     events = 0;
     accesses_wanted = accesses_by_log = watching = false;
     access_windows = 0;
@@ -405,12 +405,12 @@ static void test_inhibited(Fixture *f, gconstpointer unused)
     uint64_t windows;
 
     RUN_UNTIL(stats(&f->hm).windows >= 2);
-    inhibitors = 1;
+    qatomic_set(&inhibitors, 1);
     RUN_UNTIL(last_state == HYBRIDMEM_STATE_INHIBITED);
     g_assert_false(f->sampler.on);
     windows = stats(&f->hm).windows;
     RUN_UNTIL(f->hm.state == HYBRIDMEM_STATE_INHIBITED);
-    inhibitors = 0;
+    qatomic_set(&inhibitors, 0);
     RUN_UNTIL(stats(&f->hm).windows > windows);
     g_assert_cmpint(last_state, ==, HYBRIDMEM_STATE_RUNNING);
 }
@@ -504,10 +504,10 @@ static void test_accesses_by_log(Fixture *f, gconstpointer unused)
     for (unsigned i = 0; i < 5; i++) {
         unsigned before = qatomic_read(&access_windows);
 
-        inhibitors = 1;
+        qatomic_set(&inhibitors, 1);
         RUN_UNTIL(f->hm.state == HYBRIDMEM_STATE_INHIBITED);
         g_assert_false(f->sampler.on);
-        inhibitors = 0;
+        qatomic_set(&inhibitors, 0);
         RUN_UNTIL(qatomic_read(&access_windows) > before);
     }
 }
