@@ -23,9 +23,6 @@
 #define BATCH_MAX 16384
 /* Budgets allow bursts of this part of a second's worth, or an interval's. */
 #define BURST 0.1
-/* That of writes to nvm is given by the day; it allows an hour's at once. */
-#define DAY (24 * 3600.0)
-#define HOUR 3600.0
 /* ms in which nothing moves. */
 #define ACCESS_WINDOW_MAX 1000
 /* How long to wait for the budget at once. */
@@ -276,76 +273,39 @@ static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
     qemu_mutex_unlock(&hm->lock);
 }
 
+/* Bursts of an interval's worth, so that what a plan needs comes at once. */
+static HmBudgetLimits limits(const HybridmemParameters *p)
+{
+    return (HmBudgetLimits) {
+        .bandwidth = p->max_bandwidth,
+        .stall = p->max_stall * 1000ULL,
+        .nvm_writes = p->max_nvm_writes,
+        .burst = MAX(BURST, MIN(p->interval / 1e3, 1)),
+    };
+}
+
 /*
  * Commands have no budget, and what brings RAM to where it must be has none of
  * wear, but what they write is taken from it.
  */
-static void spend_wear(Hybridmem *hm, const HybridmemParameters *p)
+static void spend_wear(Hybridmem *hm, const HmBudgetLimits *l)
 {
     uint64_t written;
 
     qemu_mutex_lock(&hm->lock);
     written = hm->stats.nvm_written_bytes;
     qemu_mutex_unlock(&hm->lock);
-    if (p->max_nvm_writes) {
-        hm->wear_tokens -= written - hm->wear_spent;
-    }
+    hm_budget_wear(&hm->budget, l, written - hm->wear_spent);
     hm->wear_spent = written;
 }
 
-/* Token buckets that may go into debt for one batch. */
-static void refill(Hybridmem *hm, const HybridmemParameters *p)
+static void refill(Hybridmem *hm, const HmBudgetLimits *l)
 {
     int64_t now = now_ns();
-    double seconds = (now - hm->budget_at_ns) / 1e9;
-    double stall_rate = p->max_stall * 1e3;
-    double burst = MAX(BURST, MIN(p->interval / 1e3, 1));
 
+    spend_wear(hm, l);
+    hm_budget_refill(&hm->budget, l, (now - hm->budget_at_ns) / 1e9);
     hm->budget_at_ns = now;
-    hm->bandwidth_tokens = MIN(hm->bandwidth_tokens +
-                               seconds * p->max_bandwidth,
-                               burst * p->max_bandwidth);
-    hm->stall_tokens = MIN(hm->stall_tokens + seconds * stall_rate,
-                           burst * stall_rate);
-    spend_wear(hm, p);
-    hm->wear_tokens = MIN(hm->wear_tokens +
-                          seconds / DAY * p->max_nvm_writes,
-                          HOUR / DAY * p->max_nvm_writes);
-}
-
-/* Without a limit no debt is made, that a limit set later would call in. */
-static void spend(Hybridmem *hm, const HybridmemParameters *p,
-                  const HmBatch *b)
-{
-    if (p->max_bandwidth) {
-        hm->bandwidth_tokens -= b->copied_bytes;
-    }
-    if (p->max_stall) {
-        hm->stall_tokens -= b->stall_ns;
-    }
-}
-
-static bool affordable(Hybridmem *hm, const HybridmemParameters *p)
-{
-    return (!p->max_bandwidth || hm->bandwidth_tokens > 0) &&
-           (!p->max_stall || hm->stall_tokens > 0);
-}
-
-static size_t batch_size(Hybridmem *hm, const HybridmemParameters *p,
-                         HmCause cause, size_t n)
-{
-    n = MIN(n, BATCH_MAX);
-    if (p->max_bandwidth) {
-        size_t fits = MAX(hm->bandwidth_tokens, 0) / (2.0 * hm->block_size);
-
-        n = MIN(n, MAX(fits, 1));
-    }
-    if (p->max_nvm_writes && cause == HM_CAUSE_POLICY) {
-        size_t fits = MAX(hm->wear_tokens, 0) / (2.0 * hm->block_size);
-
-        n = MIN(n, MAX(fits, 1));
-    }
-    return n;
 }
 
 static bool params_have_changed(Hybridmem *hm)
@@ -379,21 +339,20 @@ static bool run_batch(Hybridmem *hm, HmBatch *b)
 }
 
 /* Waits for the budget, if it is used up.  False if it does not come. */
-static bool afford(Hybridmem *hm, const HybridmemParameters *p, HmCause cause,
+static bool afford(Hybridmem *hm, const HmBudgetLimits *l, HmCause cause,
                    int64_t until_ns)
 {
-    refill(hm, p);
-    if (cause == HM_CAUSE_POLICY && p->max_nvm_writes &&
-        hm->wear_tokens <= 0) {
+    refill(hm, l);
+    if (cause == HM_CAUSE_POLICY && hm_budget_worn(&hm->budget, l)) {
         return false;           /* it comes by the day */
     }
-    while (!affordable(hm, p)) {
+    while (!hm_budget_affordable(&hm->budget, l)) {
         if (now_ns() >= until_ns ||
             !wait_until(hm, MIN(until_ns, now_ns() + REFILL_NS)) ||
             params_have_changed(hm)) {
             return false;
         }
-        refill(hm, p);
+        refill(hm, l);
     }
     return true;
 }
@@ -430,6 +389,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
     qemu_mutex_unlock(&hm->lock);
     while (i < n || hold_once) {
         HybridmemParameters p = parameters(hm);
+        HmBudgetLimits l = limits(&p);
         g_autofree HmMoveResult *each = NULL;
         HmBatch b = { .moves = moves + i, .cause = cause };
 
@@ -439,11 +399,15 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
         }
         /* What must move has its turn, however late it is. */
         if ((cause == HM_CAUSE_SETTLE && i && now_ns() >= until_ns) ||
-            (budget && !afford(hm, &p, cause, until_ns))) {
+            (budget && !afford(hm, &l, cause, until_ns))) {
             skip_rest(hm, moves + i, n - i, cause, HM_MOVE_BUDGET, results);
             return;
         }
-        b.n = budget ? batch_size(hm, &p, cause, n - i) : MIN(n - i, BATCH_MAX);
+        b.n = MIN(n - i, BATCH_MAX);
+        if (budget) {
+            b.n = hm_budget_moves(&hm->budget, &l, hm->block_size,
+                                  cause == HM_CAUSE_POLICY, b.n);
+        }
         b.limit_ns = p.max_stop * 1000ULL;
         b.each = each = g_new(HmMoveResult, b.n);
         hold_once = false;
@@ -452,7 +416,7 @@ static void carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
             return;
         }
         if (budget) {
-            spend(hm, &p, &b);
+            hm_budget_spend(&hm->budget, &l, b.copied_bytes, b.stall_ns);
         }
         for (k = 0; k < b.taken; k++) {
             if (cause == HM_CAUSE_POLICY) {

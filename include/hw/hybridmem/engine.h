@@ -17,6 +17,7 @@
 #include "qapi/qapi-types-hybridmem.h"
 #include "hw/hybridmem/access.h"
 #include "hw/hybridmem/access-sampler.h"
+#include "hw/hybridmem/budget.h"
 #include "hw/hybridmem/container.h"
 #include "hw/hybridmem/frames.h"
 #include "hw/hybridmem/heat.h"
@@ -191,9 +192,7 @@ struct Hybridmem {
     GHashTable *demoted;        /* block -> number of the window */
     HmMove *plan;
     int64_t budget_at_ns;       /* when the tokens were last filled up */
-    double bandwidth_tokens;    /* bytes that may be copied */
-    double stall_tokens;        /* ns that the guest may be held */
-    double wear_tokens;         /* bytes that may be written to nvm */
+    HmBudget budget;
     HmPace pace;
     uint64_t wear_spent;        /* of stats.nvm_written_bytes */
     int64_t observed_at_ns;
