@@ -66,6 +66,7 @@ static void main_check(Hybridmem *hm)
     announce(hm, hm->inhibitors);
     if (hm->inhibitors) {
         hm->sampler->ops->stop(hm->sampler);
+        hm->log_is_on = false;
     }
 }
 
@@ -813,6 +814,9 @@ static void one_interval(Hybridmem *hm)
     }
     wanted = settle(hm, end);
     wanted += plan_and_carry_out(hm, end, results);
+    if (hm->policy->params.limit.limited) {
+        hm_pace_reset(&hm->pace);       /* the balance goes by windows */
+    }
     hm_pace_window(&hm->pace, wanted,
                    hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM));
     if (!whole) {

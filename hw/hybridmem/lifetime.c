@@ -107,11 +107,13 @@ void hm_lifetime_add(HmLifetime *l, const HmMove *move, double promise,
 
 void hm_lifetime_forget(HmLifetime *l, uint32_t block)
 {
-    unsigned n = 0;
+    unsigned n = 0, first_taken = l->n - l->taken;
 
     for (unsigned i = 0; i < l->n; i++) {
         if (l->watch[i].promoted != block) {
             l->watch[n++] = l->watch[i];
+        } else if (i >= first_taken) {
+            l->taken--;
         }
     }
     l->n = n;

@@ -174,7 +174,8 @@ static void add_candidate(HmBenefit *b, uint32_t block)
         return;
     }
     w = worth_of(b, block);
-    if (!pays(b, (Promise) { w.part - w.below }, 1)) {
+    if (w.part < CHANCE * w.below ||
+        !pays(b, (Promise) { w.part - w.below }, 1)) {
         return;
     }
     hm_ranked_add(&b->cand, hm_ranked_item(~key_of(b, w.part, block), block));

@@ -55,6 +55,9 @@ HmPolicyParams hm_params_for_policy(const HybridmemParameters *p,
 
 /* --- a guest that writes HOT blocks in every window -------------------- */
 
+/* The guest stands still from an access window to the log's next stop. */
+static enum { PAUSE_NONE, PAUSE_WANTED, PAUSED, PAUSE_OVER } pause_in_window;
+
 typedef struct FakeSampler {
     HmSampler base;
     bool on;
@@ -90,6 +93,10 @@ static void fake_stop(HmSampler *s)
     FakeSampler *f = container_of(s, FakeSampler, base);
 
     f->on = f->read = false;
+    if (qatomic_read(&pause_in_window) == PAUSED) {
+        qatomic_set(&inhibitors, 0);
+        qatomic_set(&pause_in_window, PAUSE_OVER);
+    }
 }
 
 static const HmSamplerOps fake_sampler_ops = {
@@ -175,6 +182,10 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
         g_assert_false(the_sampler->read);
     } else {
         g_assert_false(the_sampler->on && p->window < p->interval);
+    }
+    if (qatomic_read(&pause_in_window) == PAUSE_WANTED) {
+        qatomic_set(&pause_in_window, PAUSED);
+        qatomic_set(&inhibitors, 1);
     }
     watching = true;
 }
@@ -512,6 +523,21 @@ static void test_accesses_by_log(Fixture *f, gconstpointer unused)
     }
 }
 
+/* fake_read() fails if the log stays off afterwards. */
+static void test_short_pause(Fixture *f, gconstpointer unused)
+{
+    unsigned before;
+
+    accesses_wanted = true;
+    look(f, look_everywhere);
+    look(f, log_always);
+    qatomic_set(&pause_in_window, PAUSE_WANTED);
+    RUN_UNTIL(qatomic_read(&pause_in_window) == PAUSE_OVER);
+    before = qatomic_read(&access_windows);
+    RUN_UNTIL(qatomic_read(&access_windows) > before + 10);
+    qatomic_set(&pause_in_window, PAUSE_NONE);
+}
+
 static uint32_t interval_now(Hybridmem *hm)
 {
     uint32_t ms;
@@ -684,6 +710,8 @@ int main(int argc, char **argv)
                test_accesses, tear_down);
     g_test_add("/hybridmem/engine/accesses-by-log", Fixture, NULL, set_up,
                test_accesses_by_log, tear_down);
+    g_test_add("/hybridmem/engine/short-pause", Fixture, NULL, set_up,
+               test_short_pause, tear_down);
     g_test_add("/hybridmem/engine/pace", Fixture, NULL, set_up,
                test_pace, tear_down);
     g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,

@@ -62,7 +62,7 @@ struct HmPolicyOps {
 
     /*
      * No plan means that nothing would be gained, and will not be soon: then
-     * windows may be fewer (limit.h).
+     * windows may be fewer (pace.h).
      */
     bool settles;
 
