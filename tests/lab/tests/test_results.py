@@ -6,6 +6,7 @@ import json
 import pathlib
 import tempfile
 import unittest
+import unittest.mock
 
 from lab import LabError, results, rootfs, scenario, server
 from lab.hardware import Hardware
@@ -244,6 +245,45 @@ class Guest(unittest.TestCase):
     def test_archives_are_padded(self):
         for n in range(5):
             self.assertEqual(len(rootfs.pad(bytes(n))) % 4, 0)
+
+
+class Again(Folder):
+    """Runs that the emulator has lost."""
+
+    def run_it(self, *consoles, exact=False):
+        """The run, and how many there were, each with the next console."""
+        made = []
+
+        def execute(run):
+            console = consoles[len(made)]
+            made.append(run)
+            boot = server.Boot(run.folder, 0)
+            boot.failure = "the server's kernel panicked" if console else None
+            run.boots.append(boot)
+            (run.folder / "console-0").write_text(console)
+
+        with unittest.mock.patch.multiple(
+                results.Run, execute=execute, judge=lambda run: None,
+                save=lambda run: None):
+            return results.run_scenario(scenario_of(exact=exact), None,
+                                        self.folder), len(made)
+
+    def test_once(self):
+        for console in "", "x\nKernel panic - not syncing\n":
+            run, runs = self.run_it(console)
+            self.assertEqual((runs, run.lost), (1, None))
+
+    def test_again(self):
+        lost = f"[ 70.0] {results.LOST}: qemu/149/0x00110001\n"
+        run, runs = self.run_it(lost, "")
+        self.assertEqual(runs, 2)
+        self.assertEqual((run.lost / "console-0").read_text(), lost)
+        self.assertEqual((run.folder / "console-0").read_text(), "")
+        # The second counts, whatever becomes of it.
+        self.assertEqual(self.run_it(lost, lost)[1], 2)
+
+    def test_exact_ones_stay(self):
+        self.assertEqual(self.run_it(f"{results.LOST}\n", exact=True)[1], 1)
 
 
 class Judge(Folder):
