@@ -52,11 +52,16 @@ static void stop_pair(Pair *p)
     g_free(p->uri);
 }
 
-/* Slow enough to look at, and to write into what was sent already. */
+/*
+ * A minute for all of the guest, of which a host that emulates needs a good
+ * part to look, and to write into what was sent already.
+ */
+#define SLOWLY (256 * KiB)
+
 static void start_slowly(Pair *p)
 {
     listen_at(p);
-    hmt_migration_speed(p->from->qts, 1 * MiB);
+    hmt_migration_speed(p->from->qts, SLOWLY);
     qtest_qmp_assert_success(p->from->qts, "{ 'execute':"
         " 'migrate-set-parameters', 'arguments': { 'downtime-limit': 1 } }");
     hmt_migrate(p->from->qts, p->uri);
@@ -174,7 +179,7 @@ static void check_postcopy(const char *backend)
 {
     Pair p = start_pair(backend, "postcopy-ram");
 
-    postcopy_speed(p.from->qts, 1 * MiB);
+    postcopy_speed(p.from->qts, SLOWLY);
     start_slowly(&p);
     qtest_qmp_assert_success(p.from->qts,
                              "{ 'execute': 'migrate-start-postcopy' }");

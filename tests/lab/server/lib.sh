@@ -334,10 +334,14 @@ tap() {
             sub(/^(not )?ok [0-9]+ (- )?/, "")
             print word, $0
             cases++
+            last = ""
+            next
         }
+        /^Bail out!/ || (/[^ ]/ && last !~ /^Bail out!/) { last = $0 }
         END {
             if (!plan || cases != plan)
-                print "not_ok", name, "broke off after case", cases + 0
+                print "not_ok", name, "broke off after case", cases + 0 \
+                    (last == "" ? "" : ": " last)
         }' "$1" >&3
     keep "$1"
 }
