@@ -17,6 +17,7 @@ typedef struct Sim {
     uint32_t next;              /* block to promote */
     uint32_t *promoted_in;      /* window + 1; 0: never */
     double *promise;
+    bool *asked;                /* for its worth */
     uint32_t lasts[2];          /* windows, of promises from @split, below */
     double split;
     double dram_worth;          /* of what was demoted */
@@ -37,6 +38,7 @@ static void sim_init(Sim *s)
     s->next = DRAM;
     s->promoted_in = g_new0(uint32_t, BLOCKS);
     s->promise = g_new0(double, BLOCKS);
+    s->asked = g_new0(bool, BLOCKS);
     s->horizon = HORIZON;
 }
 
@@ -46,6 +48,7 @@ static void sim_end(Sim *s)
     hm_frames_free(s->frames);
     g_free(s->promoted_in);
     g_free(s->promise);
+    g_free(s->asked);
 }
 
 static void swap(Sim *s, uint32_t a, uint32_t b)
@@ -76,6 +79,7 @@ static double worth(void *opaque, uint32_t block)
     const Sim *s = opaque;
     uint32_t age = s->window - (s->promoted_in[block] - 1);
 
+    s->asked[block] = true;
     if (!s->promoted_in[block]) {
         return s->dram_worth;
     }
@@ -331,6 +335,35 @@ static void test_forget(void)
     sim_end(&s);
 }
 
+/* The place of one that is forgotten is no other's, of windows before. */
+static void test_forget_new(void)
+{
+    enum { OLD = 32, NEW = 200 };
+    HmMove new[NEW];
+    uint32_t first;
+    Sim s;
+
+    sim_init(&s);
+    s.lasts[0] = UINT32_MAX;
+    first = s.next;
+    for (unsigned i = 0; i < OLD; i++) {
+        add(&s, 0.8);
+    }
+    window(&s);
+    for (unsigned i = 0; i < NEW; i++) {
+        new[i] = add(&s, 0.8);
+        if (i >= OLD / 2) {
+            hm_lifetime_forget(s.l, new[i - OLD / 2].promote);
+        }
+    }
+    memset(s.asked, 0, BLOCKS);
+    window(&s);
+    for (uint32_t b = first; b < first + OLD; b++) {
+        g_assert_true(s.asked[b]);
+    }
+    sim_end(&s);
+}
+
 /* What is no longer true is forgotten. */
 static void test_fades(void)
 {
@@ -401,6 +434,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/lifetime/turns-bad", test_turns_bad);
     g_test_add_func("/hybridmem/lifetime/demoted-again", test_demoted_again);
     g_test_add_func("/hybridmem/lifetime/forget", test_forget);
+    g_test_add_func("/hybridmem/lifetime/forget-new", test_forget_new);
     g_test_add_func("/hybridmem/lifetime/fades", test_fades);
     g_test_add_func("/hybridmem/lifetime/many", test_many);
     g_test_add_func("/hybridmem/lifetime/room", test_room);
