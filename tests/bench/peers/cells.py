@@ -8,23 +8,30 @@ class Workload(NamedTuple):
     """A program of tests/lab/workloads, with parameters of its own."""
     image: str
     params: str = ""
-    interval: int = 50      # ms that stand for a second; see lab.py
+    memory: int = 0         # MiB; 0: what the program is meant for
+    interval: int = 50      # ms that stand for a second; see scenarios.py
     kind: str = "skewed"    # skewed | even: what the goals ask of it
     moving: bool = False    # what is hot changes
 
 
+# Programs that access nearly all pages in each window, at half their size: a
+# page found costs some thousand instructions here, and a window is short.
+GUPS = "hm.buffer=88 hm.hot=2560 hm.ops=40000000 hm.first=2000000"
+EVEN, EVEN_READ = "hm.buffer=80", "hm.buffer=80 hm.ops=16000000"
+HALF = 128
+
 # Of each as much work as makes some seconds of the server's time, and windows
-# so that a run has 50 to 150 of them.
+# so that a managed run has 50 to 150 of them.
 WORKLOADS = {
-    "gups": Workload("gups"),
-    "gups-moving": Workload("gups", "hm.move=2", moving=True),
-    "graph": Workload("graph", moving=True),
+    "gups": Workload("gups", GUPS, HALF),
+    "gups-moving": Workload("gups", f"{GUPS} hm.move=2", HALF, moving=True),
+    "graph": Workload("graph", "hm.scale=19", HALF, moving=True),
     "redis-a": Workload("ycsb", "hm.reads=50", interval=100),
     "redis-b": Workload("ycsb", "hm.reads=95", interval=100),
     "sqlite": Workload("sqlite", interval=100),
     "compile": Workload("compile", interval=100, moving=True),
-    "even": Workload("even", kind="even"),
-    "even-read": Workload("even-read", kind="even"),
+    "even": Workload("even", EVEN, HALF, kind="even"),
+    "even-read": Workload("even-read", EVEN_READ, HALF, kind="even"),
 }
 SHARES = (10, 20)           # DRAM, percent of guest RAM
 

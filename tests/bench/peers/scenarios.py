@@ -6,6 +6,7 @@ import re
 
 from cells import lab
 
+from . import results
 from .cells import DAMON, ENGINE, LINUX, MODE, UNMANAGED, WORKLOADS
 
 HERE = pathlib.Path(__file__).parent
@@ -16,14 +17,14 @@ EPOCH = 50_000_000      # instructions, of the optimum
 # second.  The same for each row.
 NO_LIMITS = {"max-bandwidth": 0, "max-stall": 0, "max-stop": 10000}
 
-# MiB that NUMA balancing scans in an interval.  Its default is 256 in a second
-# for a process of any size; the guest is a sixteenth of one with 4 GiB.
-SCAN = 16
+# The part of the guest that NUMA balancing scans in an interval.  Its default
+# is 256 MiB in a second, for a process of any size; so much of 4 GiB.
+SCAN = 1 / 16
 
 # DAMON's.  In damo's mem_tier.sh 200 MiB a second may move each way, and 0.5 %
 # of DRAM is to be free for what comes: about as much, in a server with 40 GiB
 # of it.  Here both are so that a run can fill DRAM twice or more.
-DAMON_QUOTA = 5 << 18       # bytes of regions that are tried in an interval
+DAMON_QUOTA = 1 / 200       # of the guest: regions that are tried in an interval
 DAMON_FREE = 500            # basis points
 DAMON_REGIONS = 1000        # at most, for each node
 
@@ -127,7 +128,7 @@ def dram_mib(memory, share):
 def words_of(cell, workload=None):
     """What the scenario has between two @."""
     workload = workload or WORKLOADS[cell.workload]
-    memory = lab.memory_of(workload.image)
+    memory = workload.memory or lab.memory_of(workload.image)
     dram = dram_mib(memory, cell.share)
     unmanaged = cell.row == UNMANAGED
     found = dict(parts(cell))
@@ -137,8 +138,8 @@ def words_of(cell, workload=None):
         **found, "functions": functions, "name": cell.name,
         "image": workload.image, "params": workload.params,
         "interval": workload.interval, "period": workload.interval,
-        "scan": SCAN,
-        "quota": DAMON_QUOTA, "regions": DAMON_REGIONS,
+        "scan": round(SCAN * memory),
+        "quota": round(DAMON_QUOTA * memory * results.MiB), "regions": DAMON_REGIONS,
         "free": DAMON_FREE,
         "memory": memory, "dram": dram, "nvm": memory - dram,
         "pages": str(unmanaged).lower(), "epoch": EPOCH if unmanaged else 0,
