@@ -16,8 +16,8 @@ class Workload(NamedTuple):
 
 # Programs that access nearly all pages in each window, at half their size: a
 # page found costs some thousand instructions here, and a window is short.
-GUPS = "hm.buffer=88 hm.hot=2560 hm.ops=40000000 hm.first=2000000"
-EVEN, EVEN_READ = "hm.buffer=80", "hm.buffer=80 hm.ops=16000000"
+GUPS = "hm.buffer=72 hm.hot=2560 hm.ops=40000000 hm.first=2000000"
+EVEN, EVEN_READ = "hm.buffer=64", "hm.buffer=64 hm.ops=16000000"
 HALF = 128
 
 # Of each as much work as makes some seconds of the server's time, and windows
