@@ -14,24 +14,24 @@ class Workload(NamedTuple):
     moving: bool = False    # what is hot changes
 
 
-# Programs that access nearly all pages in each window, at half their size: a
-# page found costs some thousand instructions here, and a window is short.
-GUPS = "hm.buffer=72 hm.hot=2560 hm.ops=40000000 hm.first=2000000"
-EVEN, EVEN_READ = "hm.buffer=64", "hm.buffer=64 hm.ops=16000000"
-HALF = 128
+# Programs that access nearly all pages in each window, with half their memory:
+# a page found costs some thousand instructions here, and a window is short.
+GUPS = "hm.buffer=88 hm.hot=3072 hm.ops=40000000 hm.first=2000000"
+EVEN, EVEN_READ = "hm.buffer=88", "hm.buffer=88 hm.ops=16000000"
+SMALL = 160
 
 # Of each as much work as makes some seconds of the server's time, and windows
 # so that a managed run has 50 to 150 of them.
 WORKLOADS = {
-    "gups": Workload("gups", GUPS, HALF),
-    "gups-moving": Workload("gups", f"{GUPS} hm.move=2", HALF, moving=True),
-    "graph": Workload("graph", "hm.scale=19", HALF, moving=True),
+    "gups": Workload("gups", GUPS, SMALL),
+    "gups-moving": Workload("gups", f"{GUPS} hm.move=2", SMALL, moving=True),
+    "graph": Workload("graph", "hm.scale=19", 128, moving=True),
     "redis-a": Workload("ycsb", "hm.reads=50", interval=100),
     "redis-b": Workload("ycsb", "hm.reads=95", interval=100),
     "sqlite": Workload("sqlite", interval=100),
     "compile": Workload("compile", interval=100, moving=True),
-    "even": Workload("even", EVEN, HALF, kind="even"),
-    "even-read": Workload("even-read", EVEN_READ, HALF, kind="even"),
+    "even": Workload("even", EVEN, SMALL, kind="even"),
+    "even-read": Workload("even-read", EVEN_READ, SMALL, kind="even"),
 }
 SHARES = (10, 20)           # DRAM, percent of guest RAM
 

@@ -295,12 +295,12 @@ class LabTest(unittest.TestCase):
         text = self.text("redis-a-20-memory-mode")
         self.assertEqual(text["meter"]["memory_mode"], "nvm:51M")
 
-    def test_half(self):
+    def test_small(self):
         """A smaller guest, and what goes with its size."""
-        text = self.text("gups-20-memory-mode")
+        text = self.text("graph-20-memory-mode")
         self.assertEqual(text["guest"]["vm"]["memory"], 128)
         self.assertEqual(text["meter"]["memory_mode"], "nvm:26M")
-        script = self.text("gups-10-linux-tiering")["script"]
+        script = self.text("graph-10-linux-tiering")["script"]
         self.assertIn("put scan_size_mb 8 ", script)
         script = self.text("redis-a-10-linux-tiering")["script"]
         self.assertIn("put scan_size_mb 16 ", script)
