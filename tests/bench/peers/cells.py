@@ -45,6 +45,7 @@ ENGINE = {
     "benefit": ("benefit", "model=cxl,objective=time"),
     "benefit-wear": ("benefit", "model=optane,objective=wear"),
 }
+READERS = ("temperature", "benefit")    # of these: reads are seen, too
 MANAGED = (*KERNELS, *ENGINE)
 RUNS = (UNMANAGED, *KERNELS, MODE, *ENGINE)
 

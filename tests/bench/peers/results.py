@@ -12,7 +12,8 @@ from typing import NamedTuple
 from cells.files import ResultError, read_json
 from cells.runner import RUN
 
-from .cells import DAMON, FOUR, FOUR_GUESTS, LINUX, MODE, UNMANAGED
+from .cells import (DAMON, FOUR, FOUR_GUESTS, LINUX, MODE, READERS,
+                    UNMANAGED)
 
 FORMAT = 1              # of these; another one: all runs again
 RESULTS, PAGES = "results.json", "pages.tsv"
@@ -133,7 +134,7 @@ def check_engine(result, where):
             raise ResultError(f"{where}: blocks moved in an unmanaged run")
         if not (result.directory / PAGES).exists():
             raise ResultError(f"{result.directory / PAGES}: is missing")
-    elif result.cell.row != "cmq" and \
+    elif result.cell.row in READERS and \
             not result.data["engine"]["accesses"]["windows"]:
         raise ResultError(f"{where}: accesses were not watched: "
                           f"{result.data['engine']['accesses']}")
