@@ -39,7 +39,7 @@
 #define RANGES_MAX 1024
 
 static const char is_private[] =
-    "the memory is private: use"
+    "the memory is private, where KVM on x86 alone shows accesses: use"
     " share=on";
 static const char no_userfaultfd[] =
     "accesses are seen here with a userfaultfd, and there is none, or a"

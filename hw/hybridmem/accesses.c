@@ -12,12 +12,6 @@
 #include "hw/hybridmem/engine.h"
 #include "trace.h"
 
-/*
- * Off: in the lab guests with 2 MiB pages of private memory died while it was
- * watched so, one boot in ten, and why is not known.
- */
-#define TRUST_LOG false
-
 /* Bytes watched in a window: some 150 ms to drop and look. */
 #define WATCH_MAX (4 * GiB)
 /* The smallest huge page. */
@@ -72,7 +66,7 @@ static bool log_knows_reads(void)
  */
 static HmAccessLog what_to_log(const Hybridmem *hm)
 {
-    if (!TRUST_LOG || !log_knows_reads()) {
+    if (!log_knows_reads()) {
         return HM_ACCESS_LOG_NOTHING;
     }
     return hm->mover->holds_guest || hm->block_size >= HUGE ?
