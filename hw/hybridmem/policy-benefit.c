@@ -4,15 +4,20 @@
  *
  * Theory.  What a block costs in nvm, over dram, in a window is
  *
- *     worth = read_cost * part accessed + write_cost * part written
+ *     worth = read_cost * times accessed + write_cost * times written
  *
  * per page, where the costs of a page that is read, or written back, come
  * from a model of the memory and from the objective: time, energy or wear.
- * What parts to expect is learned, of writes by forecast.h, of accesses by
- * access.h, so that chance is not taken for heat.  To exchange nvm block P
+ * What part of a block's pages to expect is learned, of writes by forecast.h,
+ * of accesses by access.h, so that chance is not taken for heat.  A window
+ * tells whether a page was used, not how often; of uses that come at random
+ * (Poisson) there are -ln(1 - part) for each page.  So where nearly all pages
+ * are seen, those that are always seen are still worth more than those that
+ * are missing in one window of ten.  To exchange nvm block P
  * with dram block D promises worth(P) - worth(D) in each window, less the
  * errors of both; how many windows' worth of its promise a move brings is
- * learned from earlier moves (lifetime.h).  A move is wanted if
+ * learned from earlier moves (lifetime.h), by parts, which are what a window
+ * can confirm.  A move is wanted if
  *
  *     promise * pages_per_block * lifetime
  *         >= max(min_gain * pages_per_block * copies, 1)
@@ -56,22 +61,28 @@
 /* Pages worth that a move must save at least: one read, and one written. */
 #define PROOF 1.0
 
+/* A part that is larger says no more: three times. */
+#define PART_MAX 0.95
+
 /* A victim that is worth more than this part of what is promised is in use. */
 #define IN_USE 0.1
 #define TIMES_IN_USE 2
 
-/* Steps of a worth of 1, and of heat, in the keys of lists. */
+/* Steps of the greatest worth, and of heat, in the keys of lists. */
 #define KEY_WORTH INT16_MAX
 #define KEY_HEAT UINT16_MAX
 
+/* Cost in a window, for each page. */
 typedef struct Worth {
-    double part;                /* cost in a window, for each page */
+    double times;               /* of all its uses */
     double below, above;        /* standard errors of that */
+    double part;                /* as if each page had one at most */
 } Worth;
 
 /* Of a move. */
 typedef struct Promise {
     double gain;                /* in a window, less the error; 0: chance */
+    double part;                /* the same, by parts, with the error */
     bool in_use;                /* so is what it demotes */
 } Promise;
 
@@ -94,21 +105,35 @@ static HmBenefit *benefit_of(HmPolicy *p)
 
 /* -- What a move must save -- */
 
+/* Uses of a page, on average, if this part of such pages is seen. */
+static double times_of(double part)
+{
+    return -log1p(-CLAMP(part, 0, PART_MAX));
+}
+
+/* Adds @cost for each use to @worth. */
+static void add_uses(Worth *worth, double cost, HmExpected seen)
+{
+    double times = times_of(seen.part);
+
+    worth->times += cost * times;
+    worth->below += cost * (times - times_of(seen.part - seen.below));
+    worth->above += cost * (times_of(seen.part + seen.above) - times);
+    worth->part += cost * seen.part;
+}
+
 static Worth worth_of(const HmBenefit *b, uint32_t block)
 {
     const HmPolicy *p = &b->parent;
-    HmExpected w = hm_forecast(b->forecast, block,
-                               hm_heat_rank(p->heat, block));
-    HmExpected a = w;
+    HmExpected written = hm_forecast(b->forecast, block,
+                                     hm_heat_rank(p->heat, block));
+    HmExpected accessed = p->access ? hm_access_expected(p->access, block) :
+                          written;
+    Worth worth = { };
 
-    if (p->access) {
-        a = hm_access_expected(p->access, block);
-    }
-    return (Worth) {
-        b->read_cost * a.part + b->write_cost * w.part,
-        b->read_cost * a.below + b->write_cost * w.below,
-        b->read_cost * a.above + b->write_cost * w.above,
-    };
+    add_uses(&worth, b->read_cost, accessed);
+    add_uses(&worth, b->write_cost, written);
+    return worth;
 }
 
 /* Of a block, over all the time that a move pays for. */
@@ -122,16 +147,22 @@ static double needed(const HmBenefit *b, unsigned copies)
 static Promise promise(const HmBenefit *b, const HmMove *move)
 {
     Worth up = worth_of(b, move->promote), down = worth_of(b, move->demote);
-    double gain = up.part - down.part, error = up.below + down.above;
-    Promise p = { gain < CHANCE * error ? 0 : gain - error };
+    double gain = up.times - down.times, error = up.below + down.above;
 
-    p.in_use = down.part > IN_USE * p.gain;
-    return p;
+    if (gain < CHANCE * error) {
+        return (Promise) { .in_use = true };
+    }
+    gain -= error;
+    return (Promise) {
+        .gain = gain,
+        .part = MAX(up.part - down.part, 0),
+        .in_use = down.times > IN_USE * gain,
+    };
 }
 
 static bool pays(const HmBenefit *b, Promise p, unsigned copies)
 {
-    return p.gain * hm_lifetime(b->lifetime, p.gain, p.in_use) >=
+    return p.gain * hm_lifetime(b->lifetime, p.part, p.in_use) >=
            needed(b, copies) * (p.in_use ? TIMES_IN_USE : 1);
 }
 
@@ -153,7 +184,8 @@ static double heat_of(const HmBenefit *b, uint32_t block)
 /* Grows with the worth; of equal ones, with heat. */
 static uint32_t key_of(const HmBenefit *b, double worth, uint32_t block)
 {
-    uint32_t key = lrint(CLAMP(worth, 0, 1) * KEY_WORTH);
+    double most = times_of(1);
+    uint32_t key = lrint(CLAMP(worth / most, 0, 1) * KEY_WORTH);
 
     return key << 16 | lrint(heat_of(b, block) * KEY_HEAT);
 }
@@ -174,11 +206,11 @@ static void add_candidate(HmBenefit *b, uint32_t block)
         return;
     }
     w = worth_of(b, block);
-    if (w.part < CHANCE * w.below ||
-        !pays(b, (Promise) { w.part - w.below }, 1)) {
+    if (w.times < CHANCE * w.below ||
+        !pays(b, (Promise) { w.times - w.below, w.part }, 1)) {
         return;
     }
-    hm_ranked_add(&b->cand, hm_ranked_item(~key_of(b, w.part, block), block));
+    hm_ranked_add(&b->cand, hm_ranked_item(~key_of(b, w.times, block), block));
     if (b->cand.n >= 2 * most_candidates(b)) {
         hm_ranked_select(b->cand.item, b->cand.n, b->cand.n / 2);
         b->cand.n /= 2;
@@ -230,11 +262,11 @@ static void find_victims(HmBenefit *b, size_t want, double limit)
         for (size_t i = 0; i < n; i++) {
             Worth w = worth_of(b, block[i]);
 
-            if (w.part < limit && !hm_leave_rests(b->leave, block[i])) {
-                uint32_t key = key_of(b, w.part, block[i]);
+            if (w.times < limit && !hm_leave_rests(b->leave, block[i])) {
+                uint32_t key = key_of(b, w.times, block[i]);
 
                 hm_ranked_add(&b->victim, hm_ranked_item(key, block[i]));
-                worthless += w.part == 0;
+                worthless += w.times == 0;
             }
         }
         look -= passed;
@@ -272,7 +304,7 @@ static HmExpected expected_worth(void *opaque, uint32_t block)
 {
     Worth w = worth_of(opaque, block);
 
-    return (HmExpected) { w.part, w.below, w.above };
+    return (HmExpected) { w.times, w.below, w.above };
 }
 
 /* What all promotions of a plan may gain. */
@@ -308,7 +340,7 @@ static size_t benefit_plan(HmPolicy *p, HmMove *plan, size_t max)
     }
     hm_ranked_order(&b->cand, b->next, want);
     find_victims(b, want,
-                 worth_of(b, hm_ranked_block(b->cand.item[b->next])).part);
+                 worth_of(b, hm_ranked_block(b->cand.item[b->next])).times);
     for (size_t v = 0; v < MIN(want, b->victim.n); v++) {
         Promise promised;
         unsigned copies;
@@ -341,7 +373,7 @@ static void benefit_moved(HmPolicy *p, const HmMove *move,
     switch (result) {
     case HM_MOVE_DONE:
         promised = promise(b, move);
-        hm_lifetime_add(b->lifetime, move, promised.gain, promised.in_use);
+        hm_lifetime_add(b->lifetime, move, promised.part, promised.in_use);
         hm_leave_promoted(b->leave, move->promote);
         if (p->params.limit.retreat > 0) {
             hm_lifetime_forget(b->lifetime, move->demote);
