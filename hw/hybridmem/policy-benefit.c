@@ -61,8 +61,8 @@
 /* Pages worth that a move must save at least: one read, and one written. */
 #define PROOF 1.0
 
-/* A part that is larger says no more: three times. */
-#define PART_MAX 0.95
+/* A part that is larger says no more: four times. */
+#define PART_MAX 0.98
 
 /* A victim that is worth more than this part of what is promised is in use. */
 #define IN_USE 0.1
