@@ -75,14 +75,15 @@
 /* Cost in a window, for each page. */
 typedef struct Worth {
     double times;               /* of all its uses */
-    double below, above;        /* standard errors of that */
+    double least, most;         /* one standard error off */
     double part;                /* as if each page had one at most */
+    double below, above;        /* standard errors of that */
 } Worth;
 
 /* Of a move. */
 typedef struct Promise {
     double gain;                /* in a window, less the error; 0: chance */
-    double part;                /* the same, by parts, with the error */
+    double part;                /* the same, by parts */
     bool in_use;                /* so is what it demotes */
 } Promise;
 
@@ -114,12 +115,12 @@ static double times_of(double part)
 /* Adds @cost for each use to @worth. */
 static void add_uses(Worth *worth, double cost, HmExpected seen)
 {
-    double times = times_of(seen.part);
-
-    worth->times += cost * times;
-    worth->below += cost * (times - times_of(seen.part - seen.below));
-    worth->above += cost * (times_of(seen.part + seen.above) - times);
+    worth->times += cost * times_of(seen.part);
+    worth->least += cost * times_of(seen.part - seen.below);
+    worth->most += cost * times_of(seen.part + seen.above);
     worth->part += cost * seen.part;
+    worth->below += cost * seen.below;
+    worth->above += cost * seen.above;
 }
 
 static Worth worth_of(const HmBenefit *b, uint32_t block)
@@ -147,16 +148,14 @@ static double needed(const HmBenefit *b, unsigned copies)
 static Promise promise(const HmBenefit *b, const HmMove *move)
 {
     Worth up = worth_of(b, move->promote), down = worth_of(b, move->demote);
-    double gain = up.times - down.times, error = up.below + down.above;
+    double part = up.part - down.part, error = up.below + down.above;
+    double gain = up.least - down.most;
+    bool chance = part < CHANCE * error || gain <= 0;
 
-    if (gain < CHANCE * error) {
-        return (Promise) { .in_use = true };
-    }
-    gain -= error;
     return (Promise) {
-        .gain = gain,
-        .part = MAX(up.part - down.part, 0),
-        .in_use = down.times > IN_USE * gain,
+        .gain = chance ? 0 : gain,
+        .part = chance ? 0 : part - error,
+        .in_use = chance || down.times > IN_USE * gain,
     };
 }
 
@@ -206,8 +205,8 @@ static void add_candidate(HmBenefit *b, uint32_t block)
         return;
     }
     w = worth_of(b, block);
-    if (w.times < CHANCE * w.below ||
-        !pays(b, (Promise) { w.times - w.below, w.part }, 1)) {
+    if (w.part < CHANCE * w.below ||
+        !pays(b, (Promise) { w.least, w.part - w.below }, 1)) {
         return;
     }
     hm_ranked_add(&b->cand, hm_ranked_item(~key_of(b, w.times, block), block));
@@ -304,7 +303,7 @@ static HmExpected expected_worth(void *opaque, uint32_t block)
 {
     Worth w = worth_of(opaque, block);
 
-    return (HmExpected) { w.times, w.below, w.above };
+    return (HmExpected) { w.times, w.times - w.least, w.most - w.times };
 }
 
 /* What all promotions of a plan may gain. */
