@@ -4,7 +4,7 @@
  *
  * Theory.  What a block costs in nvm, over dram, in a window is
  *
- *     worth = read_cost * times accessed + write_cost * times written
+ *     worth = read_cost * accesses + write_cost * writes
  *
  * per page, where the costs of a page that is read, or written back, come
  * from a model of the memory and from the objective: time, energy or wear.
@@ -13,11 +13,11 @@
  * tells whether a page was used, not how often; of uses that come at random
  * (Poisson) there are -ln(1 - part) for each page.  So where nearly all pages
  * are seen, those that are always seen are still worth more than those that
- * are missing in one window of ten.  To exchange nvm block P
- * with dram block D promises worth(P) - worth(D) in each window, less the
- * errors of both; how many windows' worth of its promise a move brings is
- * learned from earlier moves (lifetime.h), by parts, which are what a window
- * can confirm.  A move is wanted if
+ * are missing in one window of ten.  To exchange nvm block P with dram block D
+ * promises worth(P) - worth(D) in each window, less the errors of both; how
+ * many windows' worth of its promise a move brings is learned from earlier
+ * moves (lifetime.h), by parts, which are what a window can confirm.  A move
+ * is wanted if
  *
  *     promise * pages_per_block * lifetime
  *         >= max(min_gain * pages_per_block * copies, 1)
