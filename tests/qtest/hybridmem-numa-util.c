@@ -3,8 +3,10 @@
  * What the tests of the numa mover share.
  */
 #include "qemu/osdep.h"
+#include <linux/kernel-page-flags.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "hybridmem-numa-util.h"
 
@@ -213,6 +215,42 @@ unsigned hmn_count(QTestState *qts, uint64_t addr, unsigned n, uint64_t step,
         found += status[i] == node;
     }
     return found;
+}
+
+/* Entries of 8 bytes, the first of them number @first. */
+static bool read_entries(const char *path, uint64_t first, uint64_t *entry,
+                         unsigned n)
+{
+    int fd = open(path, O_RDONLY);
+    bool ok = fd >= 0 && pread(fd, entry, n * 8, first * 8) == n * 8;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+bool hmn_count_huge(QTestState *qts, uint64_t addr, unsigned n,
+                    unsigned *huge)
+{
+    g_autofree char *pagemap = g_strdup_printf("/proc/%d/pagemap",
+                                               (int)qtest_pid(qts));
+    g_autofree uint64_t *page = g_new(uint64_t, n);
+    uint64_t flags;
+
+    *huge = 0;
+    if (!read_entries(pagemap, hmn_host(qts, addr) / HMT_PAGE, page, n)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t frame = extract64(page[i], 0, 55);
+
+        if (!frame || !read_entries("/proc/kpageflags", frame, &flags, 1)) {
+            return false;
+        }
+        *huge += extract64(flags, KPF_THP, 1);
+    }
+    return true;
 }
 
 unsigned hmn_absent(QTestState *qts, uint64_t addr, unsigned n,

@@ -63,6 +63,13 @@ int hmn_node(QTestState *qts, uint64_t addr);
 unsigned hmn_count(QTestState *qts, uint64_t addr, unsigned n, uint64_t step,
                    int node);
 
+/*
+ * How many of the @n pages from @addr on are of transparent huge pages; false:
+ * only root is told.
+ */
+bool hmn_count_huge(QTestState *qts, uint64_t addr, unsigned n,
+                    unsigned *huge);
+
 /* How many of them are not in QEMU's page table. */
 unsigned hmn_absent(QTestState *qts, uint64_t addr, unsigned n,
                     uint64_t step);
