@@ -111,7 +111,7 @@ def parts(cell):
 
 def engine_options(row, interval):
     """Of -object hybridmem."""
-    options = {"interval": interval, "window": interval,
+    options = {"interval": interval, "window": interval // 4,
                "access-window": interval // 4, "half-life": 5 * interval,
                "cmq-lifetime": 5 * interval, "cmq-cork": 5 * interval,
                **NO_LIMITS}

@@ -262,7 +262,7 @@ class LabTest(unittest.TestCase):
     def test_engine(self):
         text = self.text("redis-b-20-benefit")
         options = text["guest"]["vm"]["options"]
-        for words in ("size=51M", "size=205M", "interval=100", "window=100",
+        for words in ("size=51M", "size=205M", "interval=100", ",window=25",
                       "access-window=25", "half-life=500", "model=cxl",
                       "objective=time"):
             self.assertIn(words, options)
