@@ -238,8 +238,9 @@ static void test_from_the_start(void)
     hmn_fill(t);
     hmn_wait_promoted(t);
     hmn_wait_fast_at_most(t->qts, HMN_FAST);
-    /* Whichever node it was that had them first, not all could stay. */
-    g_assert_cmpuint(hmt_counter(t->qts, "moved-pages"), >, 0);
+    /* What was touched first may have been put there, and is hot by chance. */
+    g_assert_cmpuint(hmt_counter(t->qts, "moved-pages") +
+                     hmt_counter(t->qts, "fills"), >, 0);
     hmn_assert_agree(t->qts);
     hmn_assert_equal(t);
     assert_no_stop(t->qts);
