@@ -10,11 +10,13 @@
  *
  * Guests are of 4 KiB pages, a block each, a tenth in dram; bitmaps are
  * random.  Times are the least of some windows.  A window's plan is carried
- * out (in frames) outside the times.
+ * out (in frames) outside the times.  Where a policy sees accesses, too, each
+ * window of writes has one of accesses after it, with the engine's limits.
  */
 #include "qemu/osdep.h"
 #include <math.h>
 #include "qemu/bitops.h"
+#include "hw/hybridmem/access.h"
 #include "hw/hybridmem/policy.h"
 #include "hw/hybridmem/bigmem.h"
 #include "hw/hybridmem/dirty.h"
@@ -32,6 +34,11 @@
 /* RAMinate's number of pairs. */
 #define PLAN_MAX 1000
 
+#define INTERVAL_MS 1000
+/* The defaults of access-rate and access-faults, for such an interval. */
+#define WATCH_MAX PAGES_PER_GIB
+#define FAULTS_MAX 20000
+
 #define GOAL_RATIO 4.0          /* heat + write-heat to reading, 1 % dirty */
 #define GOAL_BYTES 4.0          /* heat + write-heat, a page */
 /*
@@ -44,7 +51,7 @@
 static const unsigned sizes_gib[] = { 1, 16, 256, 1024 };
 static const double shares[] = { 0.01, 0.3 };
 static const char *const policies[] = {
-    "write-heat", "cmq", "shuffle", "none",
+    "write-heat", "benefit", "temperature", "cmq", "shuffle", "none",
 };
 
 typedef struct Row {
@@ -185,17 +192,76 @@ static double memset_ns(size_t bytes)
 }
 
 typedef struct Times {
-    double plain, batches, heat, policy;
+    double plain, batches, heat, accesses, policy;
 } Times;
 
-static void run_windows(Guest *g, HmHeat *heat, HmFrames *frames,
-                        HmPolicy *p, Times *best)
+/* Which blocks are watched, and what is seen of them. */
+typedef struct Watch {
+    HmAccess *access;           /* NULL: accesses are not seen */
+    uint32_t *block;
+    uint8_t *weight;
+    unsigned long *seen;
+} Watch;
+
+static void watch_init(Watch *w, uint64_t pages)
 {
-    *best = (Times) { HUGE_VAL, HUGE_VAL, HUGE_VAL, HUGE_VAL };
+    w->access = hm_access_new(pages, 1);
+    w->block = g_new(uint32_t, WATCH_MAX);
+    w->weight = g_new(uint8_t, WATCH_MAX);
+    w->seen = hm_bigmem_new(BITS_TO_LONGS(pages) * sizeof(long));
+}
+
+static void watch_clear(Watch *w, uint64_t pages)
+{
+    if (w->access) {
+        hm_bigmem_free(w->seen, BITS_TO_LONGS(pages) * sizeof(long));
+        hm_access_free(w->access);
+    }
+    g_free(w->block);
+    g_free(w->weight);
+}
+
+/* A window in which those of @map are accessed.  Returns its own time. */
+static double run_accesses(Watch *w, const unsigned long *map, HmPolicy *p,
+                           double *observed)
+{
+    HmWindow window = {
+        .sense = HM_SENSE_ACCESSES,
+        .seen = w->seen,
+        .elapsed_ms = INTERVAL_MS,
+        .watched = w->block,
+        .weight = w->weight,
+    };
+    double start = now_ns(), picked, learnt;
+
+    window.n_watched = hm_access_pick(w->access, w->block, w->weight,
+                                      WATCH_MAX, FAULTS_MAX);
+    picked = now_ns() - start;
+    for (size_t i = 0; i < window.n_watched; i++) {
+        if (test_bit(w->block[i], map)) {
+            set_bit(w->block[i], w->seen);
+        }
+    }
+    start = now_ns();
+    hm_access_window(w->access, &window);
+    learnt = now_ns() - start;
+    start = now_ns();
+    hm_policy_observe(p, &window);
+    *observed = now_ns() - start;
+    for (size_t i = 0; i < window.n_watched; i++) {
+        clear_bit(w->block[i], w->seen);
+    }
+    return picked + learnt;
+}
+
+static void run_windows(Guest *g, HmHeat *heat, HmFrames *frames,
+                        HmPolicy *p, Watch *watch, Times *best)
+{
+    *best = (Times) { HUGE_VAL, HUGE_VAL, HUGE_VAL, HUGE_VAL, HUGE_VAL };
 
     for (unsigned w = 0; w < g->windows; w++) {
         const unsigned long *map = g->map[w];
-        double t0, t1, t2, t3, t4;
+        double t0, t1, t2, t3, t4, t5, accesses = 0, observed = 0;
         size_t n;
 
         t0 = now_ns();
@@ -203,22 +269,35 @@ static void run_windows(Guest *g, HmHeat *heat, HmFrames *frames,
         t1 = now_ns();
         read_batches(map, g->pages);
         t2 = now_ns();
-        hm_heat_window(heat, map, 1000);
+        hm_heat_window(heat, map, INTERVAL_MS);
         t3 = now_ns();
         hm_policy_observe(p, &(HmWindow) {
+            .sense = HM_SENSE_WRITES,
             .seen = map,
-            .elapsed_ms = 1000,
+            .elapsed_ms = INTERVAL_MS,
         });
-        n = hm_policy_plan(p, g->plan, PLAN_MAX);
         t4 = now_ns();
+        if (watch->access) {
+            accesses = run_accesses(watch, g->map[(w + 1) % g->windows], p,
+                                    &observed);
+        }
+        t5 = now_ns();
+        n = hm_policy_plan(p, g->plan, PLAN_MAX);
+        observed += t4 - t3 + now_ns() - t5;
         carry_out(p, frames, g->plan, n);
         if (w >= WARM_UP) {
             best->plain = MIN(best->plain, t1 - t0);
             best->batches = MIN(best->batches, t2 - t1);
             best->heat = MIN(best->heat, t3 - t2);
-            best->policy = MIN(best->policy, t4 - t3);
+            best->accesses = MIN(best->accesses, accesses);
+            best->policy = MIN(best->policy, observed);
         }
     }
+}
+
+static bool sees_accesses(const char *policy)
+{
+    return hm_policy_find(policy)->accesses != NULL;
 }
 
 /* What the run will touch, in bytes. */
@@ -228,6 +307,9 @@ static double needs(const Guest *g, const char *policy)
 
     if (g_str_equal(policy, "cmq")) {
         a_page += 16;
+    }
+    if (sees_accesses(policy)) {
+        a_page += 8;
     }
     return g->pages * a_page + 600e6;
 }
@@ -254,13 +336,18 @@ static void bench_policy(GArray *rows, Guest *g, Row row, const char *name)
     HmFrames *frames = hm_frames_new(ext, 2);
     HmHeat *heat = hm_heat_new(g->pages, 1, 5000);
     HmPolicyParams params;
+    Watch watch = { };
     HmPolicy *p;
     Times best;
 
+    if (sees_accesses(name)) {
+        watch_init(&watch, g->pages);
+    }
     hm_policy_params_init(&params);
     params.cmq_max_pairs = PLAN_MAX;
-    p = hm_policy_new(hm_policy_find(name), frames, heat, NULL, &params);
-    run_windows(g, heat, frames, p, &best);
+    p = hm_policy_new(hm_policy_find(name), frames, heat, watch.access,
+                      &params);
+    run_windows(g, heat, frames, p, &watch, &best);
     row.frames_bytes = (double)hm_frames_bytes(frames) / g->pages;
     if (g_str_equal(name, "write-heat")) {
         row.what = "read bitmap, plainly";
@@ -273,9 +360,21 @@ static void bench_policy(GArray *rows, Guest *g, Row row, const char *name)
         add_row(rows, g, row, best.heat + best.policy, best.plain,
                 hm_heat_bytes(heat) + hm_policy_bytes(p));
     }
+    if (watch.access) {
+        row.what = "accesses";
+        add_row(rows, g, row, best.accesses, best.plain,
+                hm_access_bytes(watch.access));
+    }
+    if (g_str_equal(name, "benefit")) {
+        row.what = "heat + accesses + benefit";
+        add_row(rows, g, row, best.heat + best.accesses + best.policy,
+                best.plain, hm_heat_bytes(heat) + hm_policy_bytes(p) +
+                hm_access_bytes(watch.access));
+    }
     row.what = name;
     add_row(rows, g, row, best.policy, best.plain, hm_policy_bytes(p));
     hm_policy_free(p);
+    watch_clear(&watch, g->pages);
     hm_heat_free(heat);
     hm_frames_free(frames);
 }
