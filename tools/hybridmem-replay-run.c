@@ -28,7 +28,7 @@ typedef struct Run {
     HmMove *plan;
     unsigned long *seen;        /* of the window, without echoes */
     size_t seen_bytes;
-    GArray *echo[HM_SENSE__MAX];        /* uint32_t blocks */
+    GArray *echo;               /* uint32_t blocks */
     GHashTable *demoted;        /* block -> window */
     uint64_t window;            /* of writes, from 1 */
     double tokens;              /* bytes that may be copied */
@@ -141,9 +141,7 @@ static void account_block(Run *r, uint32_t block, HmTier from, HmTier to)
         r->result->moved_back +=
             r->window - GPOINTER_TO_SIZE(window) <= MOVED_BACK_WINDOWS;
     }
-    for (unsigned s = 0; s < HM_SENSE__MAX; s++) {
-        g_array_append_val(r->echo[s], block);
-    }
+    g_array_append_val(r->echo, block);
 }
 
 static uint64_t cycle_bytes(const Run *r, const HmCycle *cy)
@@ -202,10 +200,10 @@ static void refill(Run *r, uint64_t ms)
 
 /* --- windows ----------------------------------------------------------- */
 
-/* See drop_echo() of the engine: what has moved says nothing. */
-static void drop_echo(Run *r, HmSense sense)
+/* See drop_echo() of the engine: what has moved looks written. */
+static void drop_echo(Run *r)
 {
-    GArray *echo = r->echo[sense];
+    GArray *echo = r->echo;
     uint64_t ppb = r->setup->pages_per_block;
 
     for (guint i = 0; i < echo->len; i++) {
@@ -266,10 +264,10 @@ static void digest(Run *r, const HmTraceWindow *w)
     }
     if (writes) {
         memcpy(r->seen, mine.seen, r->seen_bytes);
+        drop_echo(r);
     } else {
         watch(r, &mine);
     }
-    drop_echo(r, mine.sense);
     mine.seen = r->seen;
     if (writes) {
         hm_heat_window(r->heat, mine.seen, mine.elapsed_ms);
@@ -333,13 +331,9 @@ void run_policy(const Setup *setup, const Survey *s, const HmPolicyOps *ops,
     r.plan = g_new(HmMove, PLAN_MAX);
     r.seen = hm_bigmem_new(r.seen_bytes);
     r.demoted = g_hash_table_new(NULL, NULL);
-    for (unsigned i = 0; i < HM_SENSE__MAX; i++) {
-        r.echo[i] = g_array_new(false, false, sizeof(uint32_t));
-    }
+    r.echo = g_array_new(false, false, sizeof(uint32_t));
     go_through(&r);
-    for (unsigned i = 0; i < HM_SENSE__MAX; i++) {
-        g_array_free(r.echo[i], true);
-    }
+    g_array_free(r.echo, true);
     g_hash_table_destroy(r.demoted);
     hm_bigmem_free(r.seen, r.seen_bytes);
     g_free(r.plan);

@@ -9,6 +9,8 @@
 /* Rows of one epoch: pages come in order, so those of a block together. */
 typedef struct Rows {
     GArray *rows;               /* HmOptimumRow; or NULL */
+    size_t max;
+    bool cut;                   /* there are more than @max */
     const HmFrames *frames;
     uint32_t dram, epoch;
     uint32_t block;             /* of the last row; HM_BLOCK_NONE: none yet */
@@ -33,6 +35,8 @@ static void add(Rows *r, uint32_t block, uint64_t written)
                                             r->rows->len - 1);
 
         last->lines = MIN(last->lines + written, UINT32_MAX);
+    } else if (r->rows->len == r->max) {
+        r->cut = true;
     } else {
         HmOptimumRow row = { optimum_page(r, block), r->epoch, written };
 
@@ -76,7 +80,7 @@ static void look_at_window(const Setup *setup, Survey *s, Rows *r)
     s->ms += w->w.elapsed_ms;
     s->written += w->seen_in_nvm;
     s->counts |= w->counts != NULL;
-    if (r->rows && s->windows < HM_OPTIMUM_EPOCHS) {
+    if (r->rows && !r->cut && s->windows < HM_OPTIMUM_EPOCHS) {
         r->epoch = s->windows;
         r->block = HM_BLOCK_NONE;
         if (w->counts) {
@@ -125,11 +129,11 @@ static bool look_at_all(const Setup *setup, Survey *s, Rows *r, char **why)
     return true;
 }
 
-bool survey(const Setup *setup, Survey *s, GArray *rows, uint32_t *dram,
-            char **why)
+bool survey(const Setup *setup, Survey *s, GArray *rows, size_t max_rows,
+            uint32_t *dram, char **why)
 {
     HmFrames *frames;
-    Rows r = { .rows = rows };
+    Rows r = { .rows = rows, .max = max_rows };
     bool good;
 
     memset(s, 0, sizeof(*s));
@@ -142,6 +146,7 @@ bool survey(const Setup *setup, Survey *s, GArray *rows, uint32_t *dram,
     *dram = r.dram = hm_frames_tier_blocks(frames, HM_TIER_DRAM);
     r.frames = frames;
     good = look_at_all(setup, s, &r, why);
+    s->rows_cut = r.cut;
     if (good && s->sampled && setup->pages_per_block !=
         hm_trace_reader_info(setup->trace)->pages_per_block) {
         *why = g_strdup("its windows watched some blocks only, so that it"

@@ -300,6 +300,11 @@ static void set_block_size(const Options *o, Setup *s)
             " guest RAM", o->block_size, page_size);
     }
     s->pages_per_block = size / page_size;
+    if (DIV_ROUND_UP(hm_trace_reader_info(s->trace)->pages,
+                     s->pages_per_block) >= HM_BLOCK_NONE) {
+        die("--block-size=%s makes too many blocks of a guest of this size:"
+            " use a larger one", o->block_size);
+    }
     if (!o->dram) {
         die("--block-size needs --dram");
     }
@@ -342,7 +347,7 @@ static HmOptimum *find_optimum(const Setup *setup, const Survey *s,
     uint64_t cost = page_cost(setup, s) * setup->pages_per_block;
     HmOptimum *o;
 
-    if (setup_blocks(setup) > HM_OPTIMUM_PAGES ||
+    if (s->rows_cut || setup_blocks(setup) > HM_OPTIMUM_PAGES ||
         s->windows > HM_OPTIMUM_EPOCHS ||
         hm_optimum_bytes(MIN(setup_blocks(setup), dram + rows->len),
                          s->windows, rows->len) > OPTIMUM_BYTES_MAX) {
@@ -370,7 +375,8 @@ static void replay(const Options *o, const Setup *setup, const GArray *asked)
         .results = results, .no_optimum = "not asked for",
     };
 
-    if (!survey(setup, &s, rows, &report.dram, &why)) {
+    if (!survey(setup, &s, rows, OPTIMUM_BYTES_MAX / hm_optimum_bytes(0, 0, 1),
+                &report.dram, &why)) {
         die("%s", why);
     }
     run_policy(setup, &s, none.ops, &none.params, &unmanaged);

@@ -37,6 +37,7 @@ typedef struct Survey {
     uint64_t windows, access_windows, ms;
     bool sampled;               /* some windows watched some blocks only */
     bool counts;                /* the unit is lines */
+    bool rows_cut;              /* see survey() */
     HmTraceKind end;
     /* What the engine did that wrote the trace, in pages: */
     bool moved;
@@ -68,11 +69,12 @@ GByteArray *meter_to_trace(const Meter *m, char **why);
 
 /*
  * Goes through the trace once.  Also makes the rows for hm_optimum(), of
- * writes by block, if @rows is not NULL: a GArray of HmOptimumRow.  @dram is
+ * writes by block, if @rows is not NULL: a GArray of HmOptimumRow.  If there
+ * are more than @max_rows it sets rows_cut, and they are of no use.  @dram is
  * set to the blocks of dram.  False: @why says what cannot be replayed.
  */
-bool survey(const Setup *setup, Survey *s, GArray *rows, uint32_t *dram,
-            char **why);
+bool survey(const Setup *setup, Survey *s, GArray *rows, size_t max_rows,
+            uint32_t *dram, char **why);
 
 /* --- run --------------------------------------------------------------- */
 

@@ -14,9 +14,18 @@
 /* How long to wait for the budget at once. */
 #define REFILL_NS (10 * 1000 * 1000LL)
 
-static void tell_policy(Hybridmem *hm, const HmMove *mv, HmMoveResult r)
+/*
+ * A policy has not planned what a command moves, but it may keep lists of
+ * dram; and so for it nothing was done.
+ */
+static void tell_result(Hybridmem *hm, const HmMove *mv, HmCause cause,
+                        HmMoveResult r)
 {
-    hm_policy_moved(hm->policy, mv, r);
+    if (cause == HM_CAUSE_POLICY) {
+        hm_policy_moved(hm->policy, mv, r);
+    } else if (cause == HM_CAUSE_COMMAND && r == HM_MOVE_DONE) {
+        hm_policy_moved(hm->policy, mv, HM_MOVE_STALE);
+    }
 }
 
 static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
@@ -25,8 +34,8 @@ static void skip_rest(Hybridmem *hm, const HmMove *moves, size_t n,
 {
     size_t i;
 
-    for (i = 0; cause == HM_CAUSE_POLICY && i < n; i++) {
-        tell_policy(hm, &moves[i], why);
+    for (i = 0; i < n; i++) {
+        tell_result(hm, &moves[i], cause, why);
     }
     results[why] += n;
     qemu_mutex_lock(&hm->lock);
@@ -162,10 +171,9 @@ void hm_carry_out(Hybridmem *hm, const HmMove *moves, size_t n,
         if (budget) {
             hm_budget_spend(&hm->budget, &l, b.copied_bytes, b.stall_ns);
         }
+        spend_wear(hm, &l);     /* by the limit that was in force */
         for (k = 0; k < b.taken; k++) {
-            if (cause == HM_CAUSE_POLICY) {
-                tell_policy(hm, &moves[i + k], b.each[k]);
-            }
+            tell_result(hm, &moves[i + k], cause, b.each[k]);
             results[b.each[k]]++;
         }
         hm_write_trace(hm);

@@ -89,6 +89,46 @@ static HmPolicy *new_policy(Hybridmem *hm, const HybridmemParameters *p)
                          hm_accesses_rates(hm->accesses), &pp);
 }
 
+/* True if there are other parameters than the last time. */
+static bool apply_params(Hybridmem *hm)
+{
+    HybridmemParameters p;
+    HmPolicyParams pp;
+    bool changed;
+
+    qemu_mutex_lock(&hm->lock);
+    p = hm->params;
+    changed = hm->params_changed;
+    hm->params_changed = false;
+    qemu_mutex_unlock(&hm->lock);
+
+    if (changed) {
+        hm_pace_reset(&hm->pace);
+    }
+    pp = policy_params(hm, &p);
+    hm_heat_set_half_life(hm->heat, p.half_life);
+    if (hm->policy->ops != hm_policy_find(HybridmemPolicy_str(p.policy))) {
+        hm_policy_free(hm->policy);
+        hm->policy = new_policy(hm, &p);
+    } else {
+        hm_policy_set_params(hm->policy, &pp);
+    }
+    return changed;
+}
+
+/* The plan follows the newest parameters; the interval is still the old one. */
+static void rebalance(Hybridmem *hm, uint64_t results[HM_MOVE__MAX])
+{
+    bool changed = apply_params(hm);
+
+    hm_plan_and_carry_out(hm, hm_now_ns() + REBALANCE_NS, results);
+    if (changed) {
+        qemu_mutex_lock(&hm->lock);
+        hm->params_changed = true;
+        qemu_mutex_unlock(&hm->lock);
+    }
+}
+
 /* Heat stays; what the policy has learnt is lost, for it counts by frame. */
 static void change_quota(Hybridmem *hm, uint64_t fast_size)
 {
@@ -109,7 +149,7 @@ void hm_serve(Hybridmem *hm, HmRequest *rq)
                      rq->results);
         break;
     case HM_REQUEST_REBALANCE:
-        hm_plan_and_carry_out(hm, hm_now_ns() + REBALANCE_NS, rq->results);
+        rebalance(hm, rq->results);
         break;
     case HM_REQUEST_QUOTA:
         change_quota(hm, rq->fast_size);
@@ -347,29 +387,6 @@ static void one_interval(Hybridmem *hm)
                    hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM));
     if (!whole) {
         spend_until(hm, end);
-    }
-}
-
-static void apply_params(Hybridmem *hm)
-{
-    HybridmemParameters p;
-    HmPolicyParams pp;
-
-    qemu_mutex_lock(&hm->lock);
-    p = hm->params;
-    if (hm->params_changed) {
-        hm_pace_reset(&hm->pace);
-    }
-    hm->params_changed = false;
-    qemu_mutex_unlock(&hm->lock);
-
-    pp = policy_params(hm, &p);
-    hm_heat_set_half_life(hm->heat, p.half_life);
-    if (hm->policy->ops != hm_policy_find(HybridmemPolicy_str(p.policy))) {
-        hm_policy_free(hm->policy);
-        hm->policy = new_policy(hm, &p);
-    } else {
-        hm_policy_set_params(hm->policy, &pp);
     }
 }
 

@@ -100,8 +100,10 @@ void hm_heat_free(HmHeat *h)
 void hm_heat_set_half_life(HmHeat *h, uint64_t half_life_ms)
 {
     g_assert(half_life_ms > 0);
-    h->half_life_ms = half_life_ms;
-    h->carry = 0;
+    if (half_life_ms != h->half_life_ms) {
+        h->half_life_ms = half_life_ms;
+        h->carry = 0;
+    }
 }
 
 uint64_t hm_heat_half_life(const HmHeat *h)

@@ -20,6 +20,7 @@ typedef struct Permutation {
 
 typedef struct HmShuffle {
     HmPolicy parent;
+    uint64_t seed;              /* that @random began with */
     uint64_t random;
 } HmShuffle;
 
@@ -69,7 +70,11 @@ static void shuffle_destroy(HmPolicy *p)
 
 static void shuffle_params_changed(HmPolicy *p)
 {
-    container_of(p, HmShuffle, parent)->random = p->params.seed;
+    HmShuffle *s = container_of(p, HmShuffle, parent);
+
+    if (s->seed != p->params.seed) {
+        s->random = s->seed = p->params.seed;
+    }
 }
 
 static size_t shuffle_plan(HmPolicy *p, HmMove *plan, size_t max)

@@ -39,7 +39,8 @@ static bool take(int fd, const char *path, const char *id, Error **errp)
                    " another program", path, id);
         return false;
     }
-    if (ftruncate(fd, 0)) {
+    /* A descriptor that was handed over keeps its place. */
+    if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET)) {
         error_setg_errno(errp, errno, "cannot empty trace=%s of '%s'", path,
                          id);
         return false;

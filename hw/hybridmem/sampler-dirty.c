@@ -90,10 +90,10 @@ static void dirty_start(HmSampler *base)
     DirtySampler *s = container_of(base, DirtySampler, base);
 
     set_logging(s, true);
-    while (!dirty_read(base, false)) {
-        /* all slices */
-    }
-    g_ptr_array_set_size(s->slices, 0);
+    /* At once: KVM is asked about all of it for each part. */
+    g_free(memory_region_snapshot_and_clear_dirty(base->mr, 0,
+                                                  memory_region_size(base->mr),
+                                                  DIRTY_MEMORY_VGA));
 }
 
 static void dirty_stop(HmSampler *base)

@@ -69,11 +69,14 @@ static void fake_start(HmSampler *s)
     container_of(s, FakeSampler, base)->on = true;
 }
 
+static void run_while_reading(void);
+
 static bool fake_read(HmSampler *s, bool last)
 {
     FakeSampler *f = container_of(s, FakeSampler, base);
 
     g_assert_true(f->on);
+    run_while_reading();
     f->read = true;
     f->last = last;
     return true;
@@ -96,6 +99,20 @@ static void fake_stop(HmSampler *s)
     if (qatomic_read(&pause_in_window) == PAUSED) {
         qatomic_set(&inhibitors, 0);
         qatomic_set(&pause_in_window, PAUSE_OVER);
+    }
+}
+
+/* If set, runs in the main loop when the log is read, once. */
+static void (*while_reading)(Hybridmem *hm);
+static Hybridmem *the_engine;
+
+static void run_while_reading(void)
+{
+    void (*fn)(Hybridmem *hm) = while_reading;
+
+    while_reading = NULL;
+    if (fn) {
+        fn(the_engine);
     }
 }
 
@@ -306,6 +323,7 @@ static void set_up(Fixture *f, gconstpointer policy)
     accesses_wanted = accesses_by_log = watching = false;
     access_windows = 0;
     the_sampler = &f->sampler;
+    the_engine = hm;
     hm_policy_params_init(&pp);
     f->sampler.base.ops = &fake_sampler_ops;
     hm->id = g_strdup("hm0");
@@ -664,6 +682,83 @@ static void test_requests(Fixture *f, gconstpointer unused)
     }
 }
 
+static HmRequest late_rebalance;
+static unsigned late_finished;
+
+static void change_and_rebalance(Hybridmem *hm)
+{
+    late_rebalance = (HmRequest) {
+        .kind = HM_REQUEST_REBALANCE,
+        .finished = count_finished,
+        .opaque = &late_finished,
+    };
+    set_params(hm, shuffle);
+    hm_engine_submit(hm, &late_rebalance);
+}
+
+static void rest_long(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_MANUAL;
+    p->interval = 2 * PATIENCE_MS;
+    p->window = 100;
+}
+
+/* Parameters that came within the interval are those of the plan. */
+static void test_rebalance_anew(Fixture *f, gconstpointer unused)
+{
+    uint64_t windows;
+
+    late_finished = 0;
+    while_reading = NULL;
+    RUN_UNTIL(stats(&f->hm).windows >= 2);
+    while_reading = change_and_rebalance;
+    RUN_UNTIL(late_finished == 1);
+    g_assert_cmpuint(late_rebalance.results[HM_MOVE_DONE], >, 0);
+    g_assert_cmpuint(late_rebalance.results[HM_MOVE_STALE], ==, 0);
+
+    /* And they end the interval. */
+    set_params(&f->hm, rest_long);
+    RUN_UNTIL(interval_now(&f->hm) == 2 * PATIENCE_MS);
+    while_reading = change_and_rebalance;
+    RUN_UNTIL(late_finished == 2);
+    windows = stats(&f->hm).windows;
+    RUN_UNTIL(stats(&f->hm).windows > windows);
+}
+
+static void limit_wear(HybridmemParameters *p)
+{
+    p->policy = HYBRIDMEM_POLICY_SHUFFLE;
+    p->max_nvm_writes = 1000 * 4096;
+}
+
+/* What was written before there was a limit is no debt. */
+static void test_wear_later(Fixture *f, gconstpointer unused)
+{
+    uint64_t windows, moves;
+    unsigned done = 0;
+
+    set_params(&f->hm, manual);
+    for (unsigned i = 0; i < 2000; i++) {
+        HmMove mv = { i % 2 ? 1 : 200, i % 2 ? 200 : 1 };
+        HmRequest swap = {
+            .kind = HM_REQUEST_SWAP,
+            .moves = &mv,
+            .n_moves = 1,
+            .finished = count_finished,
+            .opaque = &done,
+        };
+
+        hm_engine_submit(&f->hm, &swap);
+        RUN_UNTIL(done == i + 1);
+    }
+    windows = stats(&f->hm).windows;
+    moves = stats(&f->hm).done;
+    set_params(&f->hm, limit_wear);
+    /* A debt would be paid after half a day. */
+    RUN_UNTIL(stats(&f->hm).windows > windows + 5);
+    g_assert_cmpuint(stats(&f->hm).done, >, moves);
+}
+
 /* The engine ends while requests wait: each is answered. */
 static void test_cancel(Fixture *f, gconstpointer unused)
 {
@@ -720,6 +815,10 @@ int main(int argc, char **argv)
                test_wear, tear_down);
     g_test_add("/hybridmem/engine/requests", Fixture, NULL, set_up,
                test_requests, tear_down);
+    g_test_add("/hybridmem/engine/rebalance-anew", Fixture, NULL, set_up,
+               test_rebalance_anew, tear_down);
+    g_test_add("/hybridmem/engine/wear-later", Fixture, NULL, set_up,
+               test_wear_later, tear_down);
     g_test_add("/hybridmem/engine/cancel", Fixture, NULL, set_up,
                test_cancel, tear_down);
     return g_test_run();

@@ -161,6 +161,21 @@ static void test_half_life(void)
     hm_heat_free(h);
 }
 
+/* Steps that are less than one are kept, also where nothing changes. */
+static void test_same_half_life(void)
+{
+    unsigned long dirty = 1;
+    HmHeat *h = hm_heat_new(1, 1, 100003);
+
+    hm_heat_window(h, &dirty, 0);
+    for (int i = 0; i < 100003; i++) {
+        hm_heat_set_half_life(h, 100003);
+        hm_heat_age(h, 1);
+    }
+    assert_near(hm_heat_temperature(h, 0), 0.5, 1 / 1e9);
+    hm_heat_free(h);
+}
+
 static void test_ranks(void)
 {
     HmHeat *h = hm_heat_new(100, 1, 1000);
@@ -467,6 +482,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/heat/ageing", test_ageing);
     g_test_add_func("/hybridmem/heat/carry", test_carry);
     g_test_add_func("/hybridmem/heat/half-life", test_half_life);
+    g_test_add_func("/hybridmem/heat/same-half-life", test_same_half_life);
     g_test_add_func("/hybridmem/heat/ranks", test_ranks);
     g_test_add_func("/hybridmem/heat/model", test_model);
     g_test_add_func("/hybridmem/heat/small-additions", test_small_additions);
