@@ -35,8 +35,6 @@
 #define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
 /* At once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
 #define SLICE (8 * MiB)
-/* Registered in a window: each may cut a mapping in three until it ends. */
-#define RANGES_MAX 1024
 
 static const char is_private[] =
     "the memory is private, where KVM on x86 alone shows accesses: use"
@@ -59,7 +57,7 @@ struct HmAccessSampler {
     unsigned long *mapped;      /* before the drop; or, if @by_log, its own */
     QemuMutex lock;
     /* Guarded by @lock. */
-    int uffd;                   /* -1: none; @by_log, kept after windows */
+    int uffd;                   /* -1: none; else it has all of the range */
     bool fine;                  /* have one */
     bool was_fine;              /* the last window had, or this one has */
     bool all_doubtful;          /* KVM has lost all entries */
@@ -145,14 +143,14 @@ typedef struct Run {
     uint64_t first, n;
 } Run;
 
-/* From block[*i] on, over gaps of up to @gap blocks; moves *i behind it. */
-static Run next_range(const HmAccessSampler *s, const uint32_t *block,
-                      size_t n, uint32_t gap, size_t *i)
+/* From block[*i] on; moves *i behind it. */
+static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
+                    size_t *i)
 {
     uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
     size_t end = *i + 1;
 
-    while (end < n && block[end] - block[end - 1] - 1 <= gap) {
+    while (end < n && block[end] == block[end - 1] + 1) {
         end++;
     }
     *i = end;
@@ -161,29 +159,6 @@ static Run next_range(const HmAccessSampler *s, const uint32_t *block,
         MIN(((uint64_t)block[end - 1] + 1) * s->pages_per_block, s->pages) -
         first,
     };
-}
-
-static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
-                    size_t *i)
-{
-    return next_range(s, block, n, 0, i);
-}
-
-/* The least such that there are no more than RANGES_MAX ranges. */
-static uint32_t smallest_gap(const uint32_t *block, size_t n)
-{
-    uint32_t gap = 0;
-    size_t ranges;
-
-    for (;; gap = gap * 2 + 1) {
-        ranges = 1;
-        for (size_t i = 1; i < n; i++) {
-            ranges += block[i] - block[i - 1] - 1 > gap;
-        }
-        if (ranges <= RANGES_MAX) {
-            return gap;
-        }
-    }
 }
 
 /* --- page by page -------------------------------------------------------- */
@@ -201,36 +176,19 @@ static int open_userfaultfd(void)
     return fd;
 }
 
-static bool take_range(HmAccessSampler *s, int fd, Run run)
+static bool take(HmAccessSampler *s, int fd, uint64_t offset, uint64_t len)
 {
     struct uffdio_register reg = {
-        .range = { (uintptr_t)s->host + run.first * s->page_size,
-                   run.n * s->page_size },
+        .range = { (uintptr_t)s->host + offset, len },
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
 
     return !ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
-/* What need not be is not registered: KVM will lose its entries of it. */
-static bool take_ranges(HmAccessSampler *s, int fd, const uint32_t *block,
-                        size_t n)
-{
-    uint32_t gap = smallest_gap(block, n);
-    bool ok = true;
-
-    if (s->by_log) {
-        return take_range(s, fd, (Run) { 0, s->pages });
-    }
-    for (size_t i = 0; ok && i < n;) {
-        ok = take_range(s, fd, next_range(s, block, n, gap, &i));
-    }
-    return ok;
-}
-
 /*
  * Closing it would do, but a child that is being forked may have a copy.
- * Either takes away KVM's entries of what was registered.
+ * Either takes away KVM's entries.
  */
 static void let_go(HmAccessSampler *s)
 {
@@ -240,7 +198,7 @@ static void let_go(HmAccessSampler *s)
         (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &all);
         close(s->uffd);
         s->uffd = -1;
-        s->all_doubtful = s->by_log;
+        s->all_doubtful = true;
     }
 }
 
@@ -249,30 +207,37 @@ static bool knows_neighbours(const HmAccessSampler *s)
     return s->host_page < FAULT_AROUND;
 }
 
-static void stop_fault_around(HmAccessSampler *s, const uint32_t *block,
-                              size_t n)
+static bool is_fine(const HmAccessSampler *s)
+{
+    return s->uffd >= 0 || !knows_neighbours(s);
+}
+
+static void stop_fault_around(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
     if (s->fine && s->uffd < 0 && (s->by_log || knows_neighbours(s))) {
         s->uffd = open_userfaultfd();
-        if (s->uffd >= 0 && !take_ranges(s, s->uffd, block, n)) {
+        if (s->uffd >= 0 && !take(s, s->uffd, 0, s->size)) {
             let_go(s);
         }
     }
-    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
+    s->was_fine = is_fine(s);
     qemu_mutex_unlock(&s->lock);
 }
 
-/*
- * Mappings that moves make are not in the range, and do not merge with those
- * that are; and pages mapped by reads in it fault again when written.  So it
- * is held no longer than it must.
- */
-static void let_faults_around(HmAccessSampler *s)
+/* Somebody may have wanted it meanwhile. */
+static void end_window(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
-    s->was_fine = s->uffd >= 0 || !knows_neighbours(s);
-    if (!s->by_log) {
+    s->was_fine = is_fine(s);
+    qemu_mutex_unlock(&s->lock);
+}
+
+void hm_access_sampler_mapped(HmAccessSampler *s, uint64_t offset,
+                              uint64_t len)
+{
+    qemu_mutex_lock(&s->lock);
+    if (s->uffd >= 0 && !take(s, s->uffd, offset, len)) {
         let_go(s);
     }
     qemu_mutex_unlock(&s->lock);
@@ -507,7 +472,7 @@ static bool start_log(HmAccessSampler *s, const uint32_t *block, size_t n,
 {
     bool ok = true;
 
-    stop_fault_around(s, block, n);
+    stop_fault_around(s);
     for (size_t i = 0; ok && i < n;) {
         ok = unmap_run(s, next_run(s, block, n, &i));
     }
@@ -537,11 +502,11 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     if (*why) {
         return false;
     }
-    stop_fault_around(s, block, n);
+    stop_fault_around(s);
     s->restore = restore;
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
-            let_faults_around(s);
+            end_window(s);
             restore_blocks(s, block, i);
             *why = CANNOT_DROP;
             return false;
@@ -562,7 +527,7 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
     for (size_t i = 0; i < n;) {
         look(s, next_run(s, block, n, &i), seen);
     }
-    let_faults_around(s);
+    end_window(s);
     /* Else a page may be back because of its neighbour, for QEMU alone. */
     sure = !logged && s->was_fine;
     for (size_t i = 0; i < n;) {
@@ -626,6 +591,7 @@ static bool try_it(HmAccessSampler *s, const char **why)
     }
     hm_access_sampler_read(s, &first, 1, true, seen);
     hm_access_sampler_release(s);
+    s->all_doubtful = s->by_log;        /* nothing has been logged yet */
     return true;
 }
 

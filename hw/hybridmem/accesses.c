@@ -83,6 +83,11 @@ static void make_rates(HmAccesses *as, Hybridmem *hm)
                               MAX(as->host_page / hm->page_size, 1));
 }
 
+static void mapped(void *opaque, uint64_t offset, uint64_t len)
+{
+    hm_access_sampler_mapped(opaque, offset, len);
+}
+
 HmAccesses *hm_accesses_new(Hybridmem *hm)
 {
     HmAccesses *as = g_new0(HmAccesses, 1);
@@ -95,6 +100,8 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
     if (as->sampler && hm->mover->holds_guest) {
         /* Only our own mover maps anything there: see system_map(). */
         hm_access_sampler_vouch(as->sampler);
+        hm->remap.mapped = mapped;
+        hm->remap.opaque = as->sampler;
     }
     if (as->sampler) {
         make_rates(as, hm);

@@ -302,6 +302,7 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
     bool whole;
 
     if (!hm_accesses_wanted(hm)) {
+        hm_accesses_release(hm->accesses);
         return true;
     }
     if (!begin_log(hm)) {

@@ -75,6 +75,9 @@ static int map_block(HmRemap *m, const HmFrames *fr, uint32_t block,
     if (!err && m->advice >= 0) {
         m->ops->advise(address(m, block), m->block_size, m->advice);
     }
+    if (!err && m->mapped) {
+        m->mapped(m->opaque, (uint64_t)block * m->block_size, m->block_size);
+    }
     return err;
 }
 

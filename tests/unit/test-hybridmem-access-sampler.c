@@ -200,12 +200,23 @@ static bool watched(const Ram *r, uint64_t page)
     return false;
 }
 
+/*
+ * Of many pages some may be gone again: the host's kernel takes them out of
+ * page tables when it tries to reclaim memory, where DAMON sees to it all the
+ * time.
+ */
 static void check_exact(const Ram *r)
 {
+    uint64_t used = 0, missed = 0;
+
     for (uint64_t p = 0; p < r->pages; p++) {
-        g_assert_cmpint(test_bit(p, r->seen), ==,
-                        test_bit(p, r->used) && watched(r, p));
+        bool should = test_bit(p, r->used) && watched(r, p);
+
+        g_assert_true(should || !test_bit(p, r->seen));
+        used += should;
+        missed += should && !test_bit(p, r->seen);
     }
+    g_assert_cmpuint(missed, <=, used < 16 ? 0 : 4 + used / 256);
 }
 
 /* Nothing is missed, and what is added is near by. */
@@ -992,39 +1003,97 @@ static void test_lets_go(void)
     ram_end(&r);
 }
 
-static bool takes_block(int fd, const Ram *r, uint32_t block)
+static unsigned mappings(const Ram *r)
 {
-    Ram part = {
-        .host = r->host + (uint64_t)block * r->ppb * PAGE,
-        .pages = r->ppb,
-    };
+    g_autofree char *maps = NULL;
+    uintptr_t first = (uintptr_t)r->host, end = first + r->pages * PAGE;
+    unsigned n = 0;
 
-    return takes(fd, &part, UFFDIO_REGISTER_MODE_MISSING);
+    g_assert_true(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
+    for (const char *line = maps; *line; line = strchr(line, '\n') + 1) {
+        uintptr_t from = g_ascii_strtoull(line, NULL, 16);
+
+        n += from >= first && from < end;
+    }
+    return n;
 }
 
-/* KVM loses its entries of what is registered, when it no longer is. */
-static void test_takes_watched_only(void)
+/* Maps @n pages anew, those that lie at @offset in the file. */
+static void map_anew(Ram *r, uint64_t page, uint64_t n, uint64_t offset)
 {
-    int fd;
+    void *to = r->host + page * PAGE;
+
+    g_assert_true(mmap(to, n * PAGE, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_FIXED, r->fd, offset * PAGE) == to);
+    hm_access_sampler_mapped(r->s, page * PAGE, n * PAGE);
+}
+
+/*
+ * It is kept after the window; what is mapped anew has it as well, and merges
+ * as it did before.
+ */
+static void test_mapped_anew(void)
+{
+    unsigned before;
     Ram r;
 
     if (!can_be_fine()) {
         g_test_skip(skipped);
         return;
     }
+    ram_init(&r, 256, 16);
+    before = mappings(&r);
+    map_anew(&r, 64, 16, 128);          /* nobody has asked for it yet */
+    map_anew(&r, 64, 16, 64);
+    g_assert_cmpuint(mappings(&r), ==, before);
+    watch_all(&r);
+    for (unsigned w = 0; w < 3; w++) {
+        start(&r, false);
+        g_assert_true(is_fine(&r));
+        load(&r, 70);
+        load(&r, 200);
+        finish(&r, false);
+        g_assert_true(is_fine(&r));
+        check_exact(&r);
+        g_assert_cmpuint(mappings(&r), ==, before + 2 * (w == 1));
+        /* Block 4, there and back again. */
+        map_anew(&r, 64, 16, w == 0 ? 128 : 64);
+    }
+    check_content(&r);
+    hm_access_sampler_release(r.s);
+    g_assert_cmpuint(mappings(&r), ==, before);
+    ram_end(&r);
+}
+
+/* What cannot be registered ends it for all, until the next window. */
+static void test_mapped_badly(void)
+{
+    const uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+    Ram r, part;
+    int fd;
+
+    if (!can_be_fine()) {
+        g_test_skip(skipped);
+        return;
+    }
     fd = other_userfaultfd();
-    ram_init(&r, 64, 4);
-    r.block[0] = 2;
-    r.block[1] = 3;
-    r.block[2] = 9;
-    r.n = 3;
+    ram_init(&r, 256, 16);
+    watch_all(&r);
+    start(&r, false);
+    finish(&r, false);
+    g_assert_true(is_fine(&r));
+    part = (Ram) { .host = r.host + 64 * PAGE, .pages = 16 };
+    g_assert_true(mmap(part.host, 16 * PAGE, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_FIXED, r.fd, 64 * PAGE) == part.host);
+    g_assert_true(takes(fd, &part, mode));
+    hm_access_sampler_mapped(r.s, 64 * PAGE, 16 * PAGE);
+    g_assert_true(takes(fd, &r, mode));
+    close(fd);
     start(&r, false);
     g_assert_true(is_fine(&r));
-    for (uint32_t b = 0; b < r.blocks; b++) {
-        g_assert_cmpint(takes_block(fd, &r, b), ==, !watched(&r, b * r.ppb));
-    }
-    close(fd);
+    load(&r, 70);
     finish(&r, false);
+    check_exact(&r);
     check_content(&r);
     ram_end(&r);
 }
@@ -1069,8 +1138,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/log-lets-go",
                     test_log_lets_go);
     g_test_add_func("/hybridmem/access-sampler/lets-go", test_lets_go);
-    g_test_add_func("/hybridmem/access-sampler/takes-watched-only",
-                    test_takes_watched_only);
+    g_test_add_func("/hybridmem/access-sampler/mapped-anew", test_mapped_anew);
+    g_test_add_func("/hybridmem/access-sampler/mapped-badly",
+                    test_mapped_badly);
     g_test_add_func("/hybridmem/access-sampler/free-nothing",
                     test_free_nothing);
     return g_test_run();

@@ -185,6 +185,11 @@ bool hm_accesses_wanted(const Hybridmem *hm)
     return accesses_wanted;
 }
 
+void hm_accesses_release(HmAccesses *as)
+{
+    g_assert_false(accesses_wanted);
+}
+
 bool hm_accesses_by_log(const HmAccesses *as)
 {
     return accesses_by_log;

@@ -37,6 +37,7 @@ static struct {
     unsigned copies, maps;
     unsigned plain, pmem;       /* of @copies, by kind */
     unsigned drains;
+    unsigned mapped, told;      /* what is mapped anew; and what we heard */
     unsigned fail_copy;
     unsigned fail_map;
     int map_errno;
@@ -85,7 +86,19 @@ static int map(void *addr, size_t len, int flags, int fd, uint64_t fd_offset)
         }
         return inject.map_errno;
     }
+    inject.mapped++;
     return hm_remap_system_ops.map(addr, len, flags, fd, fd_offset);
+}
+
+/* Each block that is mapped anew is told, and no other. */
+static void told(void *opaque, uint64_t offset, uint64_t len)
+{
+    HmRemap *m = opaque;
+
+    g_assert_cmpuint(len, ==, m->block_size);
+    g_assert_cmpuint(offset % len, ==, 0);
+    g_assert_cmpuint(offset / len, <, BLOCKS);
+    inject.told++;
 }
 
 static void advise(void *addr, size_t len, int advice)
@@ -172,6 +185,8 @@ static void map_extents(Fixture *f, int advice)
     }
     hm_remap_init(&f->remap, &ops, f->host, f->block, files,
                   ARRAY_SIZE(extents), advice);
+    f->remap.mapped = told;
+    f->remap.opaque = &f->remap;
 }
 
 static void set_up(Fixture *f, gconstpointer advice)
@@ -248,6 +263,7 @@ static void assert_all_right(const Fixture *f)
     }
     list = list_mappings(f, &n);
     g_assert_cmpuint(n, ==, hm_frames_mappings(f->frames));
+    g_assert_cmpuint(inject.told, ==, inject.mapped);
 }
 
 /* What the file holds where @block's frame is. */

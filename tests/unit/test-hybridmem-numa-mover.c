@@ -36,6 +36,10 @@ bool hm_accesses_wanted(const Hybridmem *hm)
     return false;
 }
 
+void hm_accesses_release(HmAccesses *as)
+{
+}
+
 bool hm_accesses_by_log(const HmAccesses *as)
 {
     return false;

@@ -14,12 +14,12 @@
  *
  * A read fault maps the neighbours of a page, too (fault-around; 64 KiB by
  * default).  Ranges that are registered with a userfaultfd for write
- * protection are exempt from that, so we register them, and protect nothing.
- * Only one userfaultfd can have a range: we let go of it when migration
- * begins.  Where that does not work reads are seen by 64 KiB.  When it goes,
- * at the end of the window, KVM loses its entries of all that was registered;
- * so that is no more than what is watched, and nothing of hugetlb, whose pages
- * have no neighbours mapped with them.
+ * protection are exempt from that, so we register all, and protect nothing;
+ * but hugetlb, whose pages have no neighbours mapped with them.  Only one
+ * userfaultfd can have a range: we let go of it when migration begins.  Where
+ * that does not work reads are seen by 64 KiB.  It is kept after the window,
+ * for when it goes KVM loses all entries, mapping by mapping; so what is mapped
+ * anew is registered, too, and merges with its neighbours as it would without.
  *
  * A trap, for who reads the dirty log of KVM: on x86 the first access to a
  * page after a drop marks it dirty even if it is a read, as KVM maps it for
@@ -33,8 +33,6 @@
  *
  * It sees the memory's own pages, one by one even within huge pages.  Not those
  * that it shares: pages of a file of which it has no copy yet, zero pages, KSM.
- * The userfaultfd is kept after the window, for KVM loses all entries when it
- * goes.
  */
 #ifndef HW_HYBRIDMEM_ACCESS_SAMPLER_H
 #define HW_HYBRIDMEM_ACCESS_SAMPLER_H
@@ -94,6 +92,9 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
 /* Takes from @dirty what may be a read: see above. */
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty);
 
+/* Any thread.  This part, in bytes, has been mapped anew. */
+void hm_access_sampler_mapped(HmAccessSampler *s, uint64_t offset,
+                              uint64_t len);
 /* Any thread.  Another userfaultfd may have the range now. */
 void hm_access_sampler_release(HmAccessSampler *s);
 /*

@@ -48,6 +48,9 @@ typedef struct HmRemap {
     HmRemapFile *files;
     int advice;                 /* to give each new mapping; or -1 */
     uint8_t *buffer;            /* one block */
+    /* Told of what is mapped anew, in bytes from @host; or NULL. */
+    void (*mapped)(void *opaque, uint64_t offset, uint64_t len);
+    void *opaque;
     bool undrained;             /* copy_pmem was called since the last drain */
     uint64_t pmem_copied;       /* bytes that copy_pmem has copied */
     bool broken;                /* see above */
