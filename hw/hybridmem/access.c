@@ -5,6 +5,7 @@
 #include "qemu/osdep.h"
 #include <math.h>
 #include "qemu/bitops.h"
+#include "qemu/host-utils.h"
 #include "hw/hybridmem/access.h"
 #include "hw/hybridmem/bigmem.h"
 
@@ -56,9 +57,24 @@ struct HmAccess {
     Block *block;
 };
 
+/* 2^15 times the eighth roots of two, up. */
+static const uint16_t eighth[] = {
+    35734, 38968, 42495, 46341, 50536, 55109, 60097,
+};
+
+/* 1 + (unsigned)(8 * log2(rate)), with integers only. */
 static unsigned bucket_of(uint16_t rate)
 {
-    return rate ? 1 + (unsigned)(log2(rate) * 8) : 0;
+    unsigned zeros = clz32(rate) - 16, part = 0;
+    uint16_t mantissa = rate << zeros;
+
+    if (rate == 0) {
+        return 0;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(eighth); i++) {
+        part += mantissa >= eighth[i];
+    }
+    return 1 + (15 - zeros) * 8 + part;
 }
 
 static double bucket_start(unsigned bucket)

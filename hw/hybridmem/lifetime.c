@@ -47,9 +47,12 @@ struct HmLifetime {
     double lifetime[GROUPS];
 };
 
+/* By the halvings of 1 that it takes, rounded down. */
 static unsigned group_of(double promise, bool in_use)
 {
-    unsigned strength = CLAMP(floor(-log2(promise)), 0, STRENGTHS - 1);
+    int exponent;
+    bool half = frexp(promise, &exponent) == 0.5;
+    unsigned strength = CLAMP(half - exponent, 0, STRENGTHS - 1);
 
     return in_use ? STRENGTHS + strength : strength;
 }

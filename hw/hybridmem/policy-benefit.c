@@ -63,6 +63,8 @@
 
 /* A part that is larger says no more: four times. */
 #define PART_MAX 0.98
+/* Steps from 0 to there of a table; between them it is taken as straight. */
+#define TIMES_STEPS 256
 
 /* A victim that is worth more than this part of what is promised is in use. */
 #define IN_USE 0.1
@@ -90,6 +92,7 @@ typedef struct Promise {
 typedef struct HmBenefit {
     HmPolicy parent;
     double read_cost, write_cost;       /* the two make 1 */
+    double times[TIMES_STEPS + 1];      /* see times_of() */
     HmRanked cand;              /* most worthwhile first */
     size_t next;                /* first one not yet planned */
     HmRanked victim;            /* of the current plan, worst first */
@@ -107,17 +110,31 @@ static HmBenefit *benefit_of(HmPolicy *p)
 /* -- What a move must save -- */
 
 /* Uses of a page, on average, if this part of such pages is seen. */
-static double times_of(double part)
+static double times_of(const HmBenefit *b, double part)
 {
-    return -log1p(-CLAMP(part, 0, PART_MAX));
+    double step = CLAMP(part / PART_MAX, 0, 1) * TIMES_STEPS;
+    unsigned i = MIN((unsigned)step, TIMES_STEPS - 1);
+
+    return b->times[i] + (step - i) * (b->times[i + 1] - b->times[i]);
+}
+
+static void fill_times(HmBenefit *b)
+{
+    for (unsigned i = 0; i <= TIMES_STEPS; i++) {
+        b->times[i] = -log1p(-PART_MAX * i / TIMES_STEPS);
+    }
 }
 
 /* Adds @cost for each use to @worth. */
-static void add_uses(Worth *worth, double cost, HmExpected seen)
+static void add_uses(const HmBenefit *b, Worth *worth, double cost,
+                     HmExpected seen)
 {
-    worth->times += cost * times_of(seen.part);
-    worth->least += cost * times_of(seen.part - seen.below);
-    worth->most += cost * times_of(seen.part + seen.above);
+    if (cost == 0 || (seen.part == 0 && seen.above == 0)) {
+        return;
+    }
+    worth->times += cost * times_of(b, seen.part);
+    worth->least += cost * times_of(b, seen.part - seen.below);
+    worth->most += cost * times_of(b, seen.part + seen.above);
     worth->part += cost * seen.part;
     worth->below += cost * seen.below;
     worth->above += cost * seen.above;
@@ -132,8 +149,8 @@ static Worth worth_of(const HmBenefit *b, uint32_t block)
                           written;
     Worth worth = { };
 
-    add_uses(&worth, b->read_cost, accessed);
-    add_uses(&worth, b->write_cost, written);
+    add_uses(b, &worth, b->read_cost, accessed);
+    add_uses(b, &worth, b->write_cost, written);
     return worth;
 }
 
@@ -183,7 +200,7 @@ static double heat_of(const HmBenefit *b, uint32_t block)
 /* Grows with the worth; of equal ones, with heat. */
 static uint32_t key_of(const HmBenefit *b, double worth, uint32_t block)
 {
-    double most = times_of(1);
+    double most = b->times[TIMES_STEPS];
     uint32_t key = lrint(CLAMP(worth / most, 0, 1) * KEY_WORTH);
 
     return key << 16 | lrint(heat_of(b, block) * KEY_HEAT);
@@ -449,6 +466,7 @@ static HmPolicy *benefit_create(const HmFrames *frames, const HmHeat *heat,
 {
     HmBenefit *b = g_new0(HmBenefit, 1);
 
+    fill_times(b);
     b->forecast = hm_forecast_new(frames, heat);
     b->lifetime = hm_lifetime_new(frames);
     b->leave = hm_leave_new(frames);
