@@ -59,6 +59,7 @@ struct HmAccessSampler {
     /* Guarded by @lock. */
     int uffd;                   /* -1: none; else it has all of the range */
     bool fine;                  /* have one */
+    bool unfit;                 /* memory that cannot be registered */
     bool was_fine;              /* the last window had, or this one has */
     bool all_doubtful;          /* KVM has lost all entries */
 };
@@ -186,20 +187,34 @@ static bool take(HmAccessSampler *s, int fd, uint64_t offset, uint64_t len)
     return !ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
-/*
- * Closing it would do, but a child that is being forked may have a copy.
- * Either takes away KVM's entries.
- */
-static void let_go(HmAccessSampler *s)
+/* Before Linux 6.17 it takes the range from whoever has it. */
+static void unregister(HmAccessSampler *s, uint64_t offset, uint64_t len)
 {
-    struct uffdio_range all = { (uintptr_t)s->host, s->size };
+    struct uffdio_range range = { (uintptr_t)s->host + offset, len };
 
+    if (len) {
+        (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &range);
+    }
+}
+
+/*
+ * Of all but a range that it does not have.  Closing it would do, but a child
+ * that is being forked may have a copy.  Either takes away KVM's entries.
+ */
+static void let_go_but(HmAccessSampler *s, uint64_t offset, uint64_t len)
+{
     if (s->uffd >= 0) {
-        (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &all);
+        unregister(s, 0, offset);
+        unregister(s, offset + len, s->size - offset - len);
         close(s->uffd);
         s->uffd = -1;
         s->all_doubtful = true;
     }
+}
+
+static void let_go(HmAccessSampler *s)
+{
+    let_go_but(s, 0, 0);
 }
 
 static bool knows_neighbours(const HmAccessSampler *s)
@@ -212,14 +227,26 @@ static bool is_fine(const HmAccessSampler *s)
     return s->uffd >= 0 || !knows_neighbours(s);
 }
 
+/* If not all of it is to be had, somebody else may have some: unregister none. */
+static void take_all(HmAccessSampler *s)
+{
+    int fd = open_userfaultfd();
+
+    if (fd >= 0 && !take(s, fd, 0, s->size)) {
+        s->unfit = errno == EINVAL;
+        s->all_doubtful |= errno == ENOMEM;     /* some was taken */
+        close(fd);
+        fd = -1;
+    }
+    s->uffd = fd;
+}
+
 static void stop_fault_around(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
-    if (s->fine && s->uffd < 0 && (s->by_log || knows_neighbours(s))) {
-        s->uffd = open_userfaultfd();
-        if (s->uffd >= 0 && !take(s, s->uffd, 0, s->size)) {
-            let_go(s);
-        }
+    if (s->fine && !s->unfit && s->uffd < 0 &&
+        (s->by_log || knows_neighbours(s))) {
+        take_all(s);
     }
     s->was_fine = is_fine(s);
     qemu_mutex_unlock(&s->lock);
@@ -238,7 +265,7 @@ void hm_access_sampler_mapped(HmAccessSampler *s, uint64_t offset,
 {
     qemu_mutex_lock(&s->lock);
     if (s->uffd >= 0 && !take(s, s->uffd, offset, len)) {
-        let_go(s);
+        let_go_but(s, offset, len);
     }
     qemu_mutex_unlock(&s->lock);
 }

@@ -960,7 +960,7 @@ static void test_log_lets_go(void)
 static void test_lets_go(void)
 {
     const uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
-    int fd;
+    int fd, third;
     Ram r;
 
     if (!can_be_fine()) {
@@ -968,6 +968,7 @@ static void test_lets_go(void)
         return;
     }
     fd = other_userfaultfd();
+    third = other_userfaultfd();
     ram_init(&r, 256, 4);
     watch_all(&r);
     start(&r, false);
@@ -978,9 +979,11 @@ static void test_lets_go(void)
     g_assert_true(takes(fd, &r, mode));
     finish(&r, false);
 
-    /* It does not get in the way of who has the range. */
+    /* It does not get in the way of who has the range, nor take it away. */
     hm_access_sampler_fine(r.s, true);
     start(&r, true);
+    g_assert_false(takes(third, &r, mode));
+    close(third);
     g_assert_cmpuint(hm_access_sampler_granule(r.s), ==, 64 * KiB);
     load(&r, 77);
     finish(&r, false);
@@ -1098,6 +1101,47 @@ static void test_mapped_badly(void)
     ram_end(&r);
 }
 
+/*
+ * Memory that cannot be registered, as DAX: nothing is lost by that, and only
+ * what was dropped is doubtful.
+ */
+static void test_unfit(void)
+{
+    char name[] = "access-sampler-XXXXXX";
+    int fd = other_userfaultfd();
+    unsigned long dirty = 0xffff;
+    Ram r;
+
+    ram_map(&r, 16, 4, MAP_SHARED);
+    close(r.fd);
+    r.fd = mkstemp(name);
+    g_assert_cmpint(r.fd, >=, 0);
+    unlink(name);
+    g_assert_cmpint(ftruncate(r.fd, 16 * PAGE), ==, 0);
+    g_assert_true(mmap(r.host, 16 * PAGE, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_FIXED, r.fd, 0) == r.host);
+    if (fd < 0 || takes(fd, &r, UFFDIO_REGISTER_MODE_WP)) {
+        g_test_skip("no userfaultfd, or no file that it does not take");
+    } else {
+        sample(&r, HM_ACCESS_LOG_PRIVATE);
+        fill(&r);
+        hm_access_sampler_doubt(r.s, &dirty);
+        r.block[0] = 1;
+        r.n = 1;
+        for (unsigned w = 0; w < 3; w++) {
+            start(&r, false);
+            store(&r, 5);
+            finish(&r, true);
+            dirty = 0xffff;
+            hm_access_sampler_doubt(r.s, &dirty);
+            g_assert_cmphex(dirty, ==, 0xff0f);
+        }
+        check_content(&r);
+    }
+    close(fd);
+    ram_end(&r);
+}
+
 static void test_free_nothing(void)
 {
     hm_access_sampler_free(NULL);
@@ -1141,6 +1185,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/mapped-anew", test_mapped_anew);
     g_test_add_func("/hybridmem/access-sampler/mapped-badly",
                     test_mapped_badly);
+    g_test_add_func("/hybridmem/access-sampler/unfit", test_unfit);
     g_test_add_func("/hybridmem/access-sampler/free-nothing",
                     test_free_nothing);
     return g_test_run();
