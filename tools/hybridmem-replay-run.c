@@ -27,6 +27,7 @@ typedef struct Run {
     uint64_t map_limit;
     HmMove *plan;
     unsigned long *seen;        /* of the window, without echoes */
+    unsigned long *written;     /* that of the last window of writes */
     size_t seen_bytes;
     GArray *echo;               /* uint32_t blocks */
     GHashTable *demoted;        /* block -> window */
@@ -240,7 +241,7 @@ static void watch(Run *r, HmWindow *w)
 {
     uint64_t faults = r->setup->access_faults * w->elapsed_ms / 1000;
     bool all = !w->watched;
-    size_t n = hm_access_pick(r->access, r->watched, r->weight,
+    size_t n = hm_access_pick(r->access, w->known, r->watched, r->weight,
                               all ? hm_access_blocks(r->access) : 0,
                               r->setup->access_faults ? MAX(faults, 1) :
                               UINT64_MAX);
@@ -266,10 +267,12 @@ static void digest(Run *r, const HmTraceWindow *w)
         memcpy(r->seen, mine.seen, r->seen_bytes);
         drop_echo(r);
     } else {
+        mine.known = hm_policy_known(r->policy, r->written);
         watch(r, &mine);
     }
     mine.seen = r->seen;
     if (writes) {
+        memcpy(r->written, r->seen, r->seen_bytes);
         hm_heat_window(r->heat, mine.seen, mine.elapsed_ms);
     } else {
         hm_access_window(r->access, &mine);
@@ -330,12 +333,14 @@ void run_policy(const Setup *setup, const Survey *s, const HmPolicyOps *ops,
     r.policy = hm_policy_new(ops, r.frames, r.heat, r.access, params);
     r.plan = g_new(HmMove, PLAN_MAX);
     r.seen = hm_bigmem_new(r.seen_bytes);
+    r.written = hm_bigmem_new(r.seen_bytes);
     r.demoted = g_hash_table_new(NULL, NULL);
     r.echo = g_array_new(false, false, sizeof(uint32_t));
     go_through(&r);
     g_array_free(r.echo, true);
     g_hash_table_destroy(r.demoted);
     hm_bigmem_free(r.seen, r.seen_bytes);
+    hm_bigmem_free(r.written, r.seen_bytes);
     g_free(r.plan);
     hm_policy_free(r.policy);
     hm_access_free(r.access);

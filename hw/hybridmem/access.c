@@ -181,8 +181,30 @@ static void set_haste(HmAccess *a, bool all, uint64_t faults,
     }
 }
 
-size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
-                      size_t max, uint64_t max_faults)
+/* Of the block's pages: those set in @bits, but not in @but; NULL: none. */
+static uint32_t count_pages(const HmAccess *a, uint32_t block,
+                            const unsigned long *bits,
+                            const unsigned long *but)
+{
+    uint64_t first = (uint64_t)block * a->pages_per_block;
+    uint32_t count = 0;
+
+    for (uint64_t p = first; bits && p < first + pages_of(a, block); p++) {
+        count += test_bit(p, bits) && !(but && test_bit(p, but));
+    }
+    return count;
+}
+
+static bool all_known(const HmAccess *a, const unsigned long *known,
+                      uint32_t block)
+{
+    return known && test_bit((uint64_t)block * a->pages_per_block, known) &&
+           count_pages(a, block, known, NULL) == pages_of(a, block);
+}
+
+size_t hm_access_pick(HmAccess *a, const unsigned long *known,
+                      uint32_t *block, uint8_t *weight, size_t max,
+                      uint64_t max_faults)
 {
     uint64_t may = max_faults + MIN(a->saved, UINT64_MAX - max_faults);
     uint32_t scan = MIN(a->blocks, SCAN_MAX);
@@ -195,7 +217,8 @@ size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
         const Block *b = &a->block[a->hand];
         uint32_t since = windows_since(a, b);
 
-        if (since << a->haste >= 1u << b->level) {
+        if (since << a->haste >= 1u << b->level &&
+            !all_known(a, known, a->hand)) {
             if (faults_of(a, a->hand) > may - faults) {
                 a->saved = may - faults;
                 break;
@@ -257,15 +280,17 @@ static void found(HmAccess *a, uint32_t block, double part, unsigned weight)
     b->looked = a->window & TIME_MASK;
 }
 
-static uint32_t pages_seen(const unsigned long *seen, uint64_t first,
-                           uint32_t n)
+static void look(HmAccess *a, const HmWindow *w, size_t i)
 {
-    uint32_t count = 0;
+    uint32_t block = w->watched[i];
+    uint32_t unknown = pages_of(a, block) -
+                       count_pages(a, block, w->known, NULL);
 
-    for (uint64_t p = first; p < first + n; p++) {
-        count += test_bit(p, seen);
+    if (unknown) {
+        found(a, block,
+              (double)count_pages(a, block, w->seen, w->known) / unknown,
+              w->weight[i]);
     }
-    return count;
 }
 
 void hm_access_window(HmAccess *a, const HmWindow *w)
@@ -274,12 +299,7 @@ void hm_access_window(HmAccess *a, const HmWindow *w)
         hm_isotonic_fade(a->evidence[i], BUCKETS, FADE);
     }
     for (size_t i = 0; i < w->n_watched; i++) {
-        uint32_t block = w->watched[i];
-        uint32_t pages = pages_of(a, block);
-        uint64_t first = (uint64_t)block * a->pages_per_block;
-
-        found(a, block, (double)pages_seen(w->seen, first, pages) / pages,
-              w->weight[i]);
+        look(a, w, i);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(a->evidence); i++) {
         hm_isotonic_fit(a->evidence[i], BUCKETS, a->expected[i]);

@@ -7,8 +7,11 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/thread.h"
 #include "qemu/units.h"
 #include "system/kvm.h"
+#include "migration/misc.h"
+#include "migration/postcopy-ram.h"
 #include "hw/hybridmem/engine.h"
 #include "trace.h"
 
@@ -31,7 +34,7 @@ struct HmAccesses {
     unsigned long *written;     /* by the log before, with all its doubts */
     uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
-    NotifierWithReturn migration;
+    NotifierWithReturn migration, postcopy;
 };
 
 /*
@@ -45,6 +48,35 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
 
     hm_access_sampler_fine(as->sampler, e->type != MIG_EVENT_PRECOPY_SETUP);
     return 0;
+}
+
+/* So it is where guest RAM comes by postcopy, and there the guest runs. */
+static int postcopy_comes(NotifierWithReturn *n, void *data, Error **errp)
+{
+    HmAccesses *as = container_of(n, HmAccesses, postcopy);
+    const struct PostcopyNotifyData *d = data;
+
+    switch (d->reason) {
+    case POSTCOPY_NOTIFY_INBOUND_ADVISE:
+        hm_access_sampler_fine(as->sampler, false);
+        break;
+    case POSTCOPY_NOTIFY_INBOUND_END:
+        hm_access_sampler_fine(as->sampler, true);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static void heed_migrations(HmAccesses *as)
+{
+    hm_access_sampler_fine(as->sampler,
+                           !migration_is_running() &&
+                           !migration_incoming_postcopy_advised());
+    migration_add_notifier(&as->migration, migration_starts);
+    as->postcopy.notify = postcopy_comes;
+    postcopy_add_notifier(&as->postcopy);
 }
 
 /*
@@ -107,7 +139,7 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
         make_rates(as, hm);
         as->seen = bitmap_new(hm->pages);
         as->written = bitmap_new(hm->pages);
-        migration_add_notifier(&as->migration, migration_starts);
+        heed_migrations(as);
     }
     return as;
 }
@@ -116,6 +148,7 @@ void hm_accesses_free(HmAccesses *as)
 {
     if (as->sampler) {
         migration_remove_notifier(&as->migration);
+        postcopy_remove_notifier(&as->postcopy);
         hm_access_sampler_free(as->sampler);
         hm_access_free(as->rates);
     }
@@ -171,7 +204,8 @@ static uint64_t share(uint64_t per_second, const HybridmemParameters *p)
     return MAX(muldiv64(MIN(per_second, PER_SECOND_MAX), p->interval, 1000), 1);
 }
 
-static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
+static size_t pick(Hybridmem *hm, const HybridmemParameters *p,
+                   const unsigned long *known)
 {
     HmAccesses *as = hm->accesses;
     uint64_t bytes = p->access_rate ? share(p->access_rate, p) : UINT64_MAX;
@@ -185,10 +219,14 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p)
         as->block = g_renew(uint32_t, as->block, most);
         as->weight = g_renew(uint8_t, as->weight, most);
     }
-    return hm_access_pick(as->rates, as->block, as->weight, most, faults);
+    return hm_access_pick(as->rates, known, as->block, as->weight, most,
+                          faults);
 }
 
-/* Adds up what the window has seen; returns the pages in nvm. */
+/*
+ * Adds up what the window has seen, and what needed not to be looked at;
+ * returns the pages in nvm.
+ */
 static uint64_t account(Hybridmem *hm, const HmWindow *w)
 {
     const unsigned long *written = hm->accesses->written;
@@ -199,7 +237,7 @@ static uint64_t account(Hybridmem *hm, const HmWindow *w)
         uint64_t end = MIN(first + hm->pages_per_block, hm->pages);
 
         for (uint64_t p = first; p < end; p++) {
-            if (test_bit(p, w->seen)) {
+            if (test_bit(p, w->seen) && !(w->known && test_bit(p, w->known))) {
                 HmTier tier = hm_engine_tier_of_page(hm, p);
 
                 seen[tier]++;
@@ -211,6 +249,7 @@ static uint64_t account(Hybridmem *hm, const HmWindow *w)
     hm->stats.access_windows++;
     hm->stats.watched_bytes += w->n_watched * hm->block_size;
     for (int t = 0; t < HM_TIER__MAX; t++) {
+        seen[t] += w->known ? hm->stats.window_dirty[t] : 0;
         hm->stats.accessed_pages[t] += seen[t];
         hm->stats.read_pages[t] += read[t];
     }
@@ -236,8 +275,9 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     *w = (HmWindow) {
         .sense = HM_SENSE_ACCESSES,
         .seen = as->seen,
-        .n_watched = pick(hm, p),
+        .known = hm_policy_known(hm->policy, hm->dirty),
     };
+    w->n_watched = pick(hm, p, w->known);
     w->watched = as->block;
     w->weight = as->weight;
     as->refused = !hm_access_sampler_start(as->sampler, w->watched,

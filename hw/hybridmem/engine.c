@@ -407,6 +407,9 @@ static void *engine_thread(void *opaque)
                 hm_call_main(hm, main_sample_stop);
                 hm->log_is_on = false;
             }
+            if (!hm_parameters(hm).enabled) {
+                hm_accesses_release(hm->accesses);
+            }
             if (hm->mover->rest) {
                 hm->mover->rest(hm);
             }

@@ -9,7 +9,10 @@
  * per page, where the costs of a page that is read, or written back, come
  * from a model of the memory and from the objective: time, energy or wear.
  * What part of a block's pages to expect is learned, of writes by forecast.h,
- * of accesses by access.h, so that chance is not taken for heat.  A window
+ * of reads of pages that are not written by access.h, so that chance is not
+ * taken for heat: accesses = writes + (1 - writes) * reads.  So the guest is
+ * not made to fault for what the log has told, and where it only writes this is
+ * as quick to learn as if it went by writes alone.  A window
  * tells whether a page was used, not how often; of uses that come at random
  * (Poisson) there are -ln(1 - part) for each page.  So where nearly all pages
  * are seen, those that are always seen are still worth more than those that
@@ -140,16 +143,31 @@ static void add_uses(const HmBenefit *b, Worth *worth, double cost,
     worth->above += cost * seen.above;
 }
 
+static HmExpected accesses_of(const HmPolicy *p, uint32_t block,
+                              HmExpected written)
+{
+    HmExpected read;
+    float rest = 1 - written.part;
+
+    if (!p->access) {
+        return written;
+    }
+    read = hm_access_expected(p->access, block);
+    return (HmExpected) {
+        .part = written.part + rest * read.part,
+        .below = (1 - read.part) * written.below + rest * read.below,
+        .above = (1 - read.part) * written.above + rest * read.above,
+    };
+}
+
 static Worth worth_of(const HmBenefit *b, uint32_t block)
 {
     const HmPolicy *p = &b->parent;
     HmExpected written = hm_forecast(b->forecast, block,
                                      hm_heat_rank(p->heat, block));
-    HmExpected accessed = p->access ? hm_access_expected(p->access, block) :
-                          written;
     Worth worth = { };
 
-    add_uses(b, &worth, b->read_cost, accessed);
+    add_uses(b, &worth, b->read_cost, accesses_of(p, block, written));
     add_uses(b, &worth, b->write_cost, written);
     return worth;
 }
@@ -189,12 +207,12 @@ static double heat_of(const HmBenefit *b, uint32_t block)
 {
     const HmPolicy *p = &b->parent;
     uint32_t rank = MIN(hm_heat_rank(p->heat, block), KEY_HEAT);
-    double heat = b->write_cost * rank / KEY_HEAT;
+    double written = (double)rank / KEY_HEAT, accessed = written;
 
     if (p->access) {
-        heat += b->read_cost * hm_access_rate(p->access, block);
+        accessed += (1 - written) * hm_access_rate(p->access, block);
     }
-    return MIN(heat, 1);
+    return b->write_cost * written + b->read_cost * accessed;
 }
 
 /* Grows with the worth; of equal ones, with heat. */
@@ -420,8 +438,11 @@ static double measured_worth(void *opaque, uint32_t block)
     const HmBenefit *b = m->b;
     double written = hm_dirty_count(m->it, block) /
                      (double)hm_heat_pages_per_block(b->parent.heat);
-    double accessed = b->parent.access ?
-                      hm_access_found(b->parent.access, block) : written;
+    double accessed = written;
+
+    if (b->parent.access) {
+        accessed += (1 - written) * hm_access_found(b->parent.access, block);
+    }
 
     return b->read_cost * accessed + b->write_cost * written;
 }
@@ -501,6 +522,7 @@ const HmPolicyOps hm_policy_benefit = {
     .name = "benefit",
     .settles = true,
     .accesses = benefit_accesses,
+    .knows_writes = true,
     .balances = true,
     .create = benefit_create,
     .destroy = benefit_destroy,

@@ -85,6 +85,12 @@ bool hm_policy_accesses(const HmPolicy *p)
     return p->ops->accesses && p->ops->accesses(p);
 }
 
+const unsigned long *hm_policy_known(const HmPolicy *p,
+                                     const unsigned long *written)
+{
+    return p->ops->knows_writes ? written : NULL;
+}
+
 void hm_policy_observe(HmPolicy *p, const HmWindow *w)
 {
     if (p->ops->observe &&

@@ -234,7 +234,7 @@ static double run_accesses(Watch *w, const unsigned long *map, HmPolicy *p,
     };
     double start = now_ns(), picked, learnt;
 
-    window.n_watched = hm_access_pick(w->access, w->block, w->weight,
+    window.n_watched = hm_access_pick(w->access, NULL, w->block, w->weight,
                                       WATCH_MAX, FAULTS_MAX);
     picked = now_ns() - start;
     for (size_t i = 0; i < window.n_watched; i++) {

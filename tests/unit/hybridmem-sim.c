@@ -42,6 +42,7 @@ static void init(Sim *s, const char *policy, uint32_t dram, uint32_t nvm,
         .dirty = g_new0(unsigned long, words),
         .read = g_new0(unsigned long, words),
         .seen = g_new0(unsigned long, words),
+        .written = g_new0(unsigned long, words),
         .moved = g_new0(uint8_t, blocks),
         .watched = g_new0(uint32_t, blocks),
         .weight = g_new0(uint8_t, blocks),
@@ -80,6 +81,7 @@ void sim_end(Sim *s)
     g_free(s->dirty);
     g_free(s->read);
     g_free(s->seen);
+    g_free(s->written);
     g_free(s->moved);
     g_free(s->watched);
     g_free(s->weight);
@@ -199,11 +201,13 @@ static void window_of_accesses(Sim *s, uint64_t elapsed_ms)
         .seen = s->seen,
         .watched = s->watched,
         .weight = s->weight,
-        .n_watched = hm_access_pick(s->access, s->watched, s->weight,
-                                    s->max_watched, s->max_faults),
+        .known = hm_policy_known(s->policy, s->written),
         .elapsed_ms = elapsed_ms,
     };
 
+    memcpy(s->written, s->seen, s->words * sizeof(long));
+    w.n_watched = hm_access_pick(s->access, w.known, s->watched, s->weight,
+                                 s->max_watched, s->max_faults);
     memset(s->seen, 0, s->words * sizeof(long));
     for (size_t i = 0; i < w.n_watched; i++) {
         uint64_t first = (uint64_t)s->watched[i] * s->ppb;

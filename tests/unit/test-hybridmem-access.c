@@ -128,7 +128,7 @@ static void check_found(const Sim *s)
 static void window(Sim *s, size_t max, uint64_t max_faults, Guest *guest)
 {
     s->window++;
-    s->n = hm_access_pick(s->a, s->block, s->weight, max, max_faults);
+    s->n = hm_access_pick(s->a, NULL, s->block, s->weight, max, max_faults);
     check_picked(s, max, max_faults);
     memset(s->seen, 0, BITS_TO_LONGS(s->pages) * sizeof(long));
     for (size_t i = 0; i < s->n; i++) {
@@ -183,7 +183,7 @@ static void test_empty(void)
     g_assert_cmpfloat(hm_access_rate(s.a, 24), ==, 0);
     g_assert_cmpfloat(hm_access_expected(s.a, 0).part, ==, 0);
     g_assert_cmpfloat(hm_access_threshold(s.a, 0), ==, 0);
-    g_assert_cmpuint(hm_access_pick(s.a, s.block, s.weight, 0, 0), ==, 0);
+    g_assert_cmpuint(hm_access_pick(s.a, NULL, s.block, s.weight, 0, 0), ==, 0);
     hm_access_window(s.a, &(HmWindow) { .seen = s.seen });
     g_assert_cmpfloat(hm_access_expected(s.a, 0).part, ==, 0);
     g_assert_cmpuint(hm_access_bytes(s.a), >=, 25 * 4);
@@ -778,7 +778,7 @@ static void test_short_block(void)
 
         memset(s.seen, 0, BITS_TO_LONGS(s.pages) * sizeof(long));
         s.seen[3] = ~31ul;
-        hm_access_pick(s.a, s.block, s.weight, 4, UINT64_MAX);
+        hm_access_pick(s.a, NULL, s.block, s.weight, 4, UINT64_MAX);
         hm_access_window(s.a, &(HmWindow) {
             .seen = s.seen,
             .watched = &last,

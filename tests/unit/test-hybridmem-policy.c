@@ -122,7 +122,8 @@ static void used_window(HmPolicy *p, HmHeat *heat, HmAccess *access)
         w.sense = HM_SENSE_ACCESSES;
         w.watched = block;
         w.weight = weight;
-        w.n_watched = hm_access_pick(access, block, weight, 8, UINT64_MAX);
+        w.n_watched = hm_access_pick(access, NULL, block, weight, 8,
+                                     UINT64_MAX);
         hm_access_window(access, &w);
         hm_policy_observe(p, &w);
     }

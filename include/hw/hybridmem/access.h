@@ -26,6 +26,11 @@
  * are made to grow with the rate by isotonic regression (isotonic.h), and fade
  * with time.
  *
+ * The log tells for nothing who is written.  Who has a use for that tells which
+ * pages were written just before: then no block is looked at of which all were,
+ * and rates and all else here are of pages that are not written: of those that
+ * are read.  Otherwise they are of all accesses.
+ *
  * Not thread-safe.  No clock: time comes in as windows.
  */
 #ifndef HW_HYBRIDMEM_ACCESS_H
@@ -62,10 +67,11 @@ void hm_access_set_fault_pages(HmAccess *a, uint32_t pages);
  * their weights (see HmWindow), at most @max.  Stops before those would have
  * the guest make more than @max_faults page faults, going by what was found
  * the last time; what is too little for the next block is kept for the next
- * window.  Blocks that had to wait come first then.
+ * window.  Blocks that had to wait come first then.  @known: see HmWindow.
  */
-size_t hm_access_pick(HmAccess *a, uint32_t *block, uint8_t *weight,
-                      size_t max, uint64_t max_faults);
+size_t hm_access_pick(HmAccess *a, const unsigned long *known,
+                      uint32_t *block, uint8_t *weight, size_t max,
+                      uint64_t max_faults);
 
 /* Ends the window: learns what it has shown of the blocks that were picked. */
 void hm_access_window(HmAccess *a, const HmWindow *w);

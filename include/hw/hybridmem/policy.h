@@ -72,6 +72,12 @@ struct HmPolicyOps {
      */
     bool (*accesses)(const HmPolicy *p);
 
+    /*
+     * Of accesses it wants to know of pages only that were not written in the
+     * window before: HmWindow.known.
+     */
+    bool knows_writes;
+
     /* Keeps to HmPolicyParams.limit. */
     bool balances;
 
@@ -123,6 +129,9 @@ HmPolicy *hm_policy_new(const HmPolicyOps *ops, const HmFrames *frames,
 void hm_policy_free(HmPolicy *p);
 void hm_policy_set_params(HmPolicy *p, const HmPolicyParams *params);
 bool hm_policy_accesses(const HmPolicy *p);
+/* HmWindow.known of the next window of accesses; @written: before it. */
+const unsigned long *hm_policy_known(const HmPolicy *p,
+                                     const unsigned long *written);
 void hm_policy_observe(HmPolicy *p, const HmWindow *w);
 size_t hm_policy_plan(HmPolicy *p, HmMove *plan, size_t max);
 void hm_policy_moved(HmPolicy *p, const HmMove *move, HmMoveResult result);

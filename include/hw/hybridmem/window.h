@@ -33,6 +33,11 @@ typedef struct HmWindow {
      */
     const uint8_t *weight;
     size_t n_watched;
+    /*
+     * Of accesses: the pages of which it was known before that they are
+     * written, so that nothing is to be learnt of them.  NULL: none.
+     */
+    const unsigned long *known;
     uint64_t elapsed_ms;        /* since the last window of this sense */
 } HmWindow;
 
