@@ -31,7 +31,7 @@
 #define PRESENT (1ULL << 63)
 #define OF_FILE (1ULL << 61)
 #define EXCLUSIVE (1ULL << 56)
-#define LOOK 1024               /* entries read at once */
+#define LOOK 512                /* entries read at once */
 #define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
 /* At once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
 #define SLICE (8 * MiB)
@@ -328,6 +328,44 @@ static void look(const HmAccessSampler *s, Run run, unsigned long *present)
     look_for(s, run, PRESENT, PRESENT, present);
 }
 
+/* As many blocks, from *i on, as one read of LOOK aligned entries knows. */
+static Run next_group(const HmAccessSampler *s, const uint32_t *block,
+                      size_t n, size_t *i)
+{
+    uint64_t base = (uintptr_t)s->host / s->page_size;
+    uint64_t first = (uint64_t)block[*i] * s->pages_per_block;
+    uint64_t limit = QEMU_ALIGN_UP(base + first + 1, LOOK) - base, end;
+
+    do {
+        end = ((uint64_t)block[(*i)++] + 1) * s->pages_per_block;
+    } while (*i < n &&
+             ((uint64_t)block[*i] + 1) * s->pages_per_block <= limit);
+    return (Run) { first, MIN(end, s->pages) - first };
+}
+
+/*
+ * Of blocks that are scattered, many at once: before Linux 6.7 a read of one
+ * entry goes through all that follow in the same 2 MiB.
+ */
+static void look_at(const HmAccessSampler *s, const uint32_t *block, size_t n,
+                    unsigned long *present)
+{
+    g_autofree unsigned long *there = bitmap_new(s->pages);
+
+    for (size_t i = 0; i < n;) {
+        look(s, next_group(s, block, n, &i), there);
+    }
+    for (size_t i = 0; i < n;) {
+        Run run = next_run(s, block, n, &i);
+
+        for (uint64_t p = run.first; p < run.first + run.n; p++) {
+            if (test_bit(p, there)) {
+                set_bit(p, present);
+            }
+        }
+    }
+}
+
 /* Where one page cannot be had, the others behind it can. */
 static void populate(HmAccessSampler *s, uint64_t page, uint64_t n, int how)
 {
@@ -402,10 +440,6 @@ static void lift_doubt(HmAccessSampler *s, Run run)
 
 static bool drop_run(HmAccessSampler *s, Run run)
 {
-    if (s->restore) {
-        bitmap_clear(s->mapped, run.first, run.n);
-        look(s, run, s->mapped);
-    }
     bitmap_set(s->doubtful, run.first, run.n);
     if (drop(s, run.first, run.n)) {
         return true;
@@ -531,6 +565,10 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     }
     stop_fault_around(s);
     s->restore = restore;
+    if (restore) {
+        bitmap_zero(s->mapped, s->pages);
+        look_at(s, block, n, s->mapped);
+    }
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
             end_window(s);
@@ -551,9 +589,7 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
         take_watched(s, block, n, seen);
         return;
     }
-    for (size_t i = 0; i < n;) {
-        look(s, next_run(s, block, n, &i), seen);
-    }
+    look_at(s, block, n, seen);
     end_window(s);
     /* Else a page may be back because of its neighbour, for QEMU alone. */
     sure = !logged && s->was_fine;

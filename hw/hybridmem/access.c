@@ -21,6 +21,7 @@
 
 /* Rates: 16 bits, RATE_ONE is all pages in every window; 0: never seen. */
 #define RATE_ONE 65535
+#define RATE_COLD (RATE_ONE / 64)
 
 /* Eighths of a doubling of a 16 bit number; bucket 0 is a rate of 0. */
 #define BUCKETS (16 * 8 + 1)
@@ -145,9 +146,15 @@ static uint32_t pages_of(const HmAccess *a, uint32_t block)
     return MIN(a->pages_per_block, a->pages - first);
 }
 
+/*
+ * Also for a page that is accessed after the window, so a block is free only if
+ * it has not been for long.
+ */
 static uint64_t faults_of(const HmAccess *a, uint32_t block)
 {
-    if (!a->cold_costs && !a->block[block].found) {
+    const Block *b = &a->block[block];
+
+    if (!a->cold_costs && !b->found && b->rate < RATE_COLD) {
         return 0;
     }
     return DIV_ROUND_UP(pages_of(a, block), a->fault_pages);

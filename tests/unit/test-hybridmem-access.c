@@ -421,18 +421,21 @@ static void check_change(Sim *s, size_t max_faults)
 }
 
 /*
- * About 100 faults a window of at most 195: too much for haste.  Leave is then
+ * About 200 faults a window of at most 300: too much for haste.  Leave is then
  * 64 windows for what is always used, and 8 for what is not.
  */
 static void test_leave(void)
 {
-    enum { WINDOWS = 640, FAULTS = 195 };
+    enum { WINDOWS = 640, FAULTS = 300 };
     uint32_t before[280];
     Sim s;
 
     sim_init(&s, 280, 1);
     for (unsigned w = 0; w < 300; w++) {
         window(&s, w < 200 ? 280 : 0, FAULTS, mixed);
+    }
+    for (unsigned w = 0; w < 200; w++) {
+        window(&s, 280, 205, mixed);
     }
     for (unsigned w = 0; w < 100; w++) {
         window(&s, 280, FAULTS, mixed);

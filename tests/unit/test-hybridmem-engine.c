@@ -15,6 +15,7 @@
 #define DRAM 128u
 #define HOT_FIRST 512u
 #define HOT 64u
+#define WINDOW_MS 5
 
 /* Longer than any wait in the engine; a broken engine fails, not hangs. */
 #define PATIENCE_MS 20000
@@ -64,9 +65,25 @@ typedef struct FakeSampler {
     bool read, last;
 } FakeSampler;
 
+/* If the log is slow to read: when windows began and ended. */
+#define SLOW_US 30000
+static bool slow;
+static unsigned slow_windows;
+static int64_t began_us, ended_us;
+static int64_t least_rest_us;           /* beyond what is asked for */
+
 static void fake_start(HmSampler *s)
 {
+    int64_t now = g_get_monotonic_time();
+
     container_of(s, FakeSampler, base)->on = true;
+    if (qatomic_read(&slow) && ended_us) {
+        int64_t took = ended_us - began_us - WINDOW_MS * 1000;
+
+        least_rest_us = MIN(least_rest_us, now - ended_us - took);
+        qatomic_inc(&slow_windows);
+    }
+    began_us = now;
 }
 
 static void run_while_reading(void);
@@ -77,6 +94,9 @@ static bool fake_read(HmSampler *s, bool last)
 
     g_assert_true(f->on);
     run_while_reading();
+    if (qatomic_read(&slow)) {
+        g_usleep(SLOW_US);
+    }
     f->read = true;
     f->last = last;
     return true;
@@ -96,6 +116,7 @@ static void fake_stop(HmSampler *s)
     FakeSampler *f = container_of(s, FakeSampler, base);
 
     f->on = f->read = false;
+    ended_us = qatomic_read(&slow) ? g_get_monotonic_time() : 0;
     if (qatomic_read(&pause_in_window) == PAUSED) {
         qatomic_set(&inhibitors, 0);
         qatomic_set(&pause_in_window, PAUSE_OVER);
@@ -125,8 +146,8 @@ static const HmSamplerOps fake_sampler_ops = {
 };
 
 /* See below. */
-static bool accesses_wanted, accesses_by_log, watching;
-static unsigned access_windows;
+static bool accesses_wanted, accesses_by_log, watching, disabling;
+static unsigned access_windows, releases;
 static FakeSampler *the_sampler;
 
 /* A mover that only keeps books. */
@@ -187,7 +208,8 @@ bool hm_accesses_wanted(const Hybridmem *hm)
 
 void hm_accesses_release(HmAccesses *as)
 {
-    g_assert_false(accesses_wanted);
+    g_assert_true(!accesses_wanted || qatomic_read(&disabling));
+    qatomic_inc(&releases);
 }
 
 bool hm_accesses_by_log(const HmAccesses *as)
@@ -325,7 +347,7 @@ static void set_up(Fixture *f, gconstpointer policy)
 
     qatomic_set(&inhibitors, 0);
     events = 0;
-    accesses_wanted = accesses_by_log = watching = false;
+    accesses_wanted = accesses_by_log = watching = disabling = false;
     access_windows = 0;
     the_sampler = &f->sampler;
     the_engine = hm;
@@ -337,7 +359,7 @@ static void set_up(Fixture *f, gconstpointer policy)
         .policy = policy ? *(const HybridmemPolicy *)policy :
                   HYBRIDMEM_POLICY_WRITE_HEAT,
         .interval = 20,
-        .window = 5,
+        .window = WINDOW_MS,
         .half_life = 100,
     };
     hm->block_size = hm->page_size = 4096;
@@ -465,10 +487,24 @@ static void disable(HybridmemParameters *p)
 
 static void test_disabled(Fixture *f, gconstpointer unused)
 {
+    accesses_wanted = true;
     RUN_UNTIL(stats(&f->hm).windows >= 2);
+    releases = 0;
+    qatomic_set(&disabling, true);
     set_params(&f->hm, disable);
     RUN_UNTIL(last_state == HYBRIDMEM_STATE_DISABLED);
-    RUN_UNTIL(!f->sampler.on);
+    RUN_UNTIL(!f->sampler.on && qatomic_read(&releases));
+}
+
+/* What sampling takes beyond its windows the guest gets back, undisturbed. */
+static void test_slow(Fixture *f, gconstpointer unused)
+{
+    slow_windows = 0;
+    least_rest_us = INT64_MAX;
+    qatomic_set(&slow, true);
+    RUN_UNTIL(qatomic_read(&slow_windows) >= 10);
+    qatomic_set(&slow, false);
+    g_assert_cmpint(least_rest_us, >=, 0);
 }
 
 static void be_poor(HybridmemParameters *p)
@@ -806,6 +842,8 @@ int main(int argc, char **argv)
                test_held, tear_down);
     g_test_add("/hybridmem/engine/disabled", Fixture, NULL, set_up,
                test_disabled, tear_down);
+    g_test_add("/hybridmem/engine/slow", Fixture, NULL, set_up, test_slow,
+               tear_down);
     g_test_add("/hybridmem/engine/accesses", Fixture, NULL, set_up,
                test_accesses, tear_down);
     g_test_add("/hybridmem/engine/accesses-by-log", Fixture, NULL, set_up,
