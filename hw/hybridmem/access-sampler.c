@@ -227,7 +227,7 @@ static bool is_fine(const HmAccessSampler *s)
     return s->uffd >= 0 || !knows_neighbours(s);
 }
 
-/* If not all of it is to be had, somebody else may have some: unregister none. */
+/* If not all is to be had, somebody else may have some: unregister none. */
 static void take_all(HmAccessSampler *s)
 {
     int fd = open_userfaultfd();

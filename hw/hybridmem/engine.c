@@ -204,7 +204,7 @@ static void digest(Hybridmem *hm)
 {
     int64_t now = hm_now_ns();
     uint64_t elapsed_ms = (now - hm->observed_at_ns) / 1000000;
-    uint64_t logged_ms = (now - hm->logged_at_ns) / 1000000;
+    uint64_t logged_us = (now - hm->logged_at_ns) / 1000;
     HmWindow window = {
         .sense = HM_SENSE_WRITES,
         .seen = hm->dirty,
@@ -220,7 +220,7 @@ static void digest(Hybridmem *hm)
     if (hm->mover->window) {
         hm->mover->window(hm, elapsed_ms);
     }
-    hm_stats_window(hm, elapsed_ms, logged_ms);
+    hm_stats_window(hm, elapsed_ms, logged_us);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, &window);
     hm_pace_seen(&hm->pace, HM_SENSE_WRITES,
@@ -323,6 +323,13 @@ static bool watch_accesses(Hybridmem *hm, const HybridmemParameters *p)
     return true;
 }
 
+/* For which writes are logged in this interval. */
+static uint32_t window_ms(const Hybridmem *hm, const HybridmemParameters *p)
+{
+    return p->window >= p->interval ? p->interval :
+           hm_pace_length(&hm->pace, p->window);
+}
+
 /* ms from this window to the next. */
 static uint32_t pace(Hybridmem *hm, const HybridmemParameters *p)
 {
@@ -334,6 +341,7 @@ static uint32_t pace(Hybridmem *hm, const HybridmemParameters *p)
     }
     qemu_mutex_lock(&hm->lock);
     hm->interval_now = ms;
+    hm->window_now = window_ms(hm, p);
     qemu_mutex_unlock(&hm->lock);
     return ms;
 }
@@ -349,14 +357,14 @@ static void balance(Hybridmem *hm, const HybridmemParameters *p)
 }
 
 /*
- * On a host that is too slow for the interval: what sampling has taken beyond its
- * windows the guest gets as well, undisturbed, before it begins again.
+ * On a host that is too slow for the interval: what sampling has taken beyond
+ * its windows the guest gets as well, undisturbed, before it begins again.
  */
 static int64_t rest_until(const Hybridmem *hm, const HybridmemParameters *p,
                           int64_t start_ns)
 {
     int64_t now = hm_now_ns();
-    int64_t windows = p->window * 1000000LL;
+    int64_t windows = window_ms(hm, p) * 1000000LL;
 
     if (hm_accesses_wanted(hm)) {
         windows += access_window_ns(p);
@@ -381,7 +389,7 @@ static void one_interval(Hybridmem *hm)
         hm->logged_at_ns = hm_now_ns();
     }
     hm->log_is_on = true;
-    spend_until(hm, start + MIN(p.window, p.interval) * 1000000LL);
+    spend_until(hm, start + window_ms(hm, &p) * 1000000LL);
     balance(hm, &p);
     if (!read_sample(hm, !whole)) {
         hm->log_is_on = false;
@@ -402,6 +410,11 @@ static void one_interval(Hybridmem *hm)
     hm_pace_window(&hm->pace, wanted,
                    hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM));
     if (!whole) {
+        hm_pace_written(&hm->pace, hm->stats.window_dirty[HM_TIER_DRAM] +
+                        hm->stats.window_dirty[HM_TIER_NVM],
+                        (uint64_t)hm_frames_tier_blocks(hm->frames,
+                                                        HM_TIER_DRAM) *
+                        hm->pages_per_block);
         spend_until(hm, end);
     }
 }

@@ -174,7 +174,7 @@ static void hmp_info_hybridmem(Monitor *mon, const QDict *qdict)
                        " %s, window %" PRIu32 " ms each %" PRIu32 " ms\n",
                        info->memdev, HybridmemMover_str(info->mover),
                        HybridmemPolicy_str(info->policy), block,
-                       info->parameters->window, info->interval);
+                       info->window, info->interval);
         print_tiers(mon, info);
         if (info->residency) {
             print_residency(mon, info->residency);

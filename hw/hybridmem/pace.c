@@ -20,6 +20,25 @@ void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages)
     *usual += (nvm_pages - *usual) / HM_PACE_USUAL;
 }
 
+void hm_pace_written(HmPace *p, uint64_t pages, uint64_t dram)
+{
+    double *usual = &p->usual[HM_SENSE_WRITES];
+
+    if (pages < dram / 2 && p->halved) {
+        p->halved--;
+        *usual *= 2;
+    }
+    for (; pages > 2 * dram && p->halved < HM_PACE_HALVINGS; pages /= 2) {
+        p->halved++;
+        *usual /= 2;
+    }
+}
+
+uint32_t hm_pace_length(const HmPace *p, uint32_t window)
+{
+    return MAX(window >> p->halved, MIN(window, HM_PACE_SHORTEST_MS));
+}
+
 void hm_pace_reset(HmPace *p)
 {
     p->calm = p->doubled = 0;

@@ -41,18 +41,18 @@ static void count_window(const Hybridmem *hm, uint64_t dirty[HM_TIER__MAX])
 }
 
 /*
- * Bytes that the guest wrote to nvm, if what a window saw in @logged_ms went
+ * Bytes that the guest wrote to nvm, if what a window saw in @logged_us went
  * on for @elapsed_ms.  In double, because the product may exceed 64 bits.
  */
 static uint64_t guest_nvm_bytes(const Hybridmem *hm, uint64_t pages,
-                                uint64_t elapsed_ms, uint64_t logged_ms)
+                                uint64_t elapsed_ms, uint64_t logged_us)
 {
-    double times = (double)MAX(elapsed_ms, 1) / MAX(logged_ms, 1);
+    double times = 1000.0 * MAX(elapsed_ms, 1) / MAX(logged_us, 1);
 
     return pages * hm->page_size * MAX(times, 1.0);
 }
 
-void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms)
+void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_us)
 {
     uint64_t dirty[HM_TIER__MAX];
 
@@ -64,7 +64,7 @@ void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms)
     hm->stats.nvm_dirty_pages += dirty[HM_TIER_NVM];
     hm->stats.observed_ms += elapsed_ms;
     hm->stats.guest_nvm_bytes += guest_nvm_bytes(hm, dirty[HM_TIER_NVM],
-                                                 elapsed_ms, logged_ms);
+                                                 elapsed_ms, logged_us);
     qemu_mutex_unlock(&hm->lock);
 }
 
@@ -220,6 +220,7 @@ HybridmemInfo *hm_stats_info(Hybridmem *hm)
     memcpy(size, hm->tier_size, sizeof(size));
     memcpy(resident, hm->resident, sizeof(resident));
     info->interval = hm->interval_now;
+    info->window = hm->window_now;
     info->metadata_bytes = hm->core_bytes;
     info->last_error = g_strdup(hm->last_error);
     qemu_mutex_unlock(&hm->lock);

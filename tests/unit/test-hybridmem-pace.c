@@ -74,6 +74,52 @@ static void test_changed(void)
     }
 }
 
+/* More pages than tell which are the hottest. */
+static void test_length(void)
+{
+    HmPace p = { };
+
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 250);
+    hm_pace_written(&p, 2000, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 250);
+    hm_pace_written(&p, 2001, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 125);
+    hm_pace_written(&p, 8004, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 15);
+    /* Enough to be told apart, not too few. */
+    hm_pace_written(&p, 500, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 15);
+    hm_pace_written(&p, 499, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 31);
+    for (unsigned i = 0; i < 10; i++) {
+        hm_pace_written(&p, 0, 1000);
+    }
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 250);
+
+    hm_pace_written(&p, UINT64_MAX, 1000);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 250 >> HM_PACE_HALVINGS);
+    g_assert_cmpuint(hm_pace_length(&p, 100), ==, HM_PACE_SHORTEST_MS);
+    g_assert_cmpuint(hm_pace_length(&p, 3), ==, 3);
+    /* Without dram nothing is to be told. */
+    hm_pace_written(&p, 0, 0);
+    g_assert_cmpuint(hm_pace_length(&p, 250), ==, 250 >> HM_PACE_HALVINGS);
+}
+
+/* A window of another length is no change of the guest's. */
+static void test_length_is_no_change(void)
+{
+    HmPace p = { };
+
+    for (unsigned i = 0; i < 100; i++) {
+        hm_pace_seen(&p, HM_SENSE_WRITES, 8000 >> p.halved);
+        hm_pace_window(&p, 0, DRAM);
+        hm_pace_written(&p, 8000 >> p.halved, i < 50 ? 1000 : 100000);
+    }
+    g_assert_cmpuint(p.halved, ==, 0);
+    g_assert_cmpuint(hm_pace_interval(&p, 100, 1000), ==, 1000);
+    g_assert_cmpuint(p.doubled, >=, 100 / HM_PACE_CALM - 6);
+}
+
 static void test_limit_below(void)
 {
     HmPace p = { };
@@ -91,6 +137,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/pace/wakes", test_wakes);
     g_test_add_func("/hybridmem/pace/few", test_few);
     g_test_add_func("/hybridmem/pace/changed", test_changed);
+    g_test_add_func("/hybridmem/pace/length", test_length);
+    g_test_add_func("/hybridmem/pace/length-is-no-change",
+                    test_length_is_no_change);
     g_test_add_func("/hybridmem/pace/limit-below", test_limit_below);
     return g_test_run();
 }

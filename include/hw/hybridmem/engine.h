@@ -221,6 +221,7 @@ struct Hybridmem {
     HmRecording recording;      /* with @recorder */
     HybridmemState state;       /* as last announced */
     uint32_t interval_now;      /* ms; see pace.h */
+    uint32_t window_now;        /* the same */
     uint64_t mappings, core_bytes;
     uint64_t tier_size[HM_TIER__MAX];   /* bytes */
     uint64_t resident[HM_TIER__MAX];    /* bytes */
@@ -336,8 +337,8 @@ uint16List *hm_node_list(const HmNodes *nodes);
 /* --- stats.c: counters ------------------------------------------------- */
 
 /* All take hm->lock themselves. */
-/* A window that stands for @elapsed_ms and logged for @logged_ms. */
-void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_ms);
+/* A window that stands for @elapsed_ms and logged for @logged_us. */
+void hm_stats_window(Hybridmem *hm, uint64_t elapsed_ms, uint64_t logged_us);
 void hm_stats_batch(Hybridmem *hm, const HmBatch *b);
 void hm_stats_bql(Hybridmem *hm, uint64_t ns, bool sampling);
 HybridmemInfo *hm_stats_info(Hybridmem *hm);

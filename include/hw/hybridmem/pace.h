@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How often to sample: as asked, or less often while nothing needs to move.
+ * How often to sample: as asked, or less often while nothing needs to move; and
+ * for how long: as asked, or shorter where that says more.
  *
  * Theory.  What a window costs does not depend on what it finds: the guest
  * faults once for each page that it writes or reads in it.  Once blocks lie
@@ -12,6 +13,12 @@
  * first, for they have to learn.  What is usual follows what is seen in some
  * HM_PACE_USUAL windows.  A change is thus seen late by the limit at most, and
  * learned from at full pace.
+ *
+ * What a window tells of a page is one bit.  If twice as many pages are written
+ * in it as dram holds, it cannot tell which of them are the hottest: a cold
+ * page, too, is written once.  So the next one is half as long, or less, by so
+ * much as there were too many; at most HM_PACE_HALVINGS times.  If there are
+ * fewer than half as many as dram holds, it is twice as long again.
  *
  * Not thread-safe.  No clock.
  */
@@ -28,16 +35,27 @@
 
 #define HM_PACE_USUAL 8
 
+#define HM_PACE_HALVINGS 5
+/* Windows are made no shorter than this: starting and ending take time. */
+#define HM_PACE_SHORTEST_MS 5
+
 /* All zero: as often as asked. */
 typedef struct HmPace {
     unsigned calm;              /* such windows since the last doubling */
     unsigned doubled;           /* times */
     bool changed;               /* this window saw more than usual */
+    unsigned halved;            /* times: windows of writes */
     double usual[HM_SENSE__MAX];        /* pages seen in nvm */
 } HmPace;
 
 /* A window of this sense has seen so many pages in nvm. */
 void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages);
+
+/* So many pages were written in this window, of which dram holds @dram. */
+void hm_pace_written(HmPace *p, uint64_t pages, uint64_t dram);
+
+/* Milliseconds of the next window of writes, of @window. */
+uint32_t hm_pace_length(const HmPace *p, uint32_t window);
 
 /*
  * All senses have had their windows; @wanted moves were planned, for @dram
