@@ -175,6 +175,19 @@ static void postcopy_speed(QTestState *qts, uint64_t bytes)
         " 'arguments': { 'max-postcopy-bandwidth': %" PRIu64 " } }", bytes);
 }
 
+/*
+ * The default policy looks for accesses, for which it wants a userfaultfd: the
+ * one that brings the guest's RAM must stay as it is.
+ */
+static void look_for_accesses(QTestState *qts)
+{
+    uint64_t windows = hmt_counter(qts, "windows");
+
+    hmt_set_policy(qts, "benefit");
+    hmt_wait_counter(qts, "windows", windows + 5);
+    hmt_set_policy(qts, "shuffle");
+}
+
 static void check_postcopy(const char *backend)
 {
     Pair p = start_pair(backend, "postcopy-ram");
@@ -188,6 +201,7 @@ static void check_postcopy(const char *backend)
     /* The guest runs there, with holes; the engine moves what has come. */
     hmt_wait_state(p.to->qts, "running");
     hmt_wait_counter(p.to->qts, "moved-pages", 100);
+    look_for_accesses(p.to->qts);
     hmt_wait_migration(p.from->qts, "postcopy-active");
     memcpy(p.to->model, p.from->model, HMT_RAM);
     for (unsigned i = 0; i < 20; i++) {
