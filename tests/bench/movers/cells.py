@@ -8,7 +8,8 @@ UNMANAGED = "unmanaged"
 # traffic  what a workload makes of memory, and what that costs
 # speed    what a move costs
 # rest     what the engine costs where nothing needs to move
-PARTS = ("traffic", "speed", "rest")
+# settled  the same, when it has found so and samples less often
+PARTS = ("traffic", "speed", "rest", "settled")
 
 
 class Form(NamedTuple):
@@ -42,4 +43,5 @@ MANAGED = tuple(f for f in FORMS if f != UNMANAGED)
 
 CELLS = (*(Cell("traffic", f) for f in FORMS),
          *(Cell("speed", f) for f in MANAGED),
-         *(Cell("rest", f) for f in ("remap", "numa", "numa-thp")))
+         *(Cell(part, f) for part in ("rest", "settled")
+           for f in ("remap", "numa", "numa-thp")))

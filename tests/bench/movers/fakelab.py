@@ -116,7 +116,28 @@ def rest(cell):
     return found | {"meter": {"phases": phases}}
 
 
-PARTS = {"traffic": traffic, "speed": speed, "rest": rest}
+def settled(cell):
+    """A quarter of the windows of the same time at rest."""
+    times = results.SETTLED_MS // 1000
+    phases = {str(p): phase(times * INTERVAL, 40, 40)
+              for p in results.COLD.values()}
+    found = {f"kvm_{when}_{number}": kvm(50) for when in ("before", "after")
+             for number in results.COLD.values()}
+    for n, (_, cold) in enumerate(results.SETTLED_KINDS):
+        number = results.SETTLED + n
+        windows = results.SETTLED_INTERVALS
+        phases[str(number)] = phase(
+            windows * (times * INTERVAL + (1 + cold) * REST[cell.form]), 82,
+            80)
+        found |= {f"kvm_before_{number}": kvm(100),
+                  f"kvm_after_{number}": kvm(100 + windows * FAULTS),
+                  f"engine_before_{number}": engine(cell, 7, 10),
+                  f"engine_after_{number}": engine(cell, 7, 10 + windows) |
+                  {"interval": results.SETTLED_MS}}
+    return found | {"meter": {"phases": phases}}
+
+
+PARTS = {"traffic": traffic, "speed": speed, "rest": rest, "settled": settled}
 
 
 def inputs_key(_cell):

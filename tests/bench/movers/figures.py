@@ -8,7 +8,8 @@ import sys
 
 from . import results
 from .cells import UNMANAGED, Cell
-from .results import KIND, KIND_INTERVALS, KINDS
+from .results import (KIND, KIND_INTERVALS, KINDS, SETTLED,
+                      SETTLED_INTERVALS, SETTLED_KINDS)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
 
@@ -109,6 +110,29 @@ def rest_row(result, number):
     }
 
 
+def settled_row(result, number):
+    """Of one kind; `interval` (ms) is where the engine had come to."""
+    policy, cold = SETTLED_KINDS[number]
+    phase = result.phase(SETTLED + number)
+    off = result.phase(results.COLD[cold])
+    grown = functools.partial(result.grown, "engine", SETTLED + number,
+                              "counters")
+    more = phase.instructions - SETTLED_INTERVALS * off.instructions
+    return {
+        "form": result.cell.form, "policy": policy, "cold": cold,
+        "interval": result.data[f"engine_after_{SETTLED + number}"]["interval"],
+        "cost": more / (SETTLED_INTERVALS * off.instructions),
+        "instructions": more / grown("windows"), "windows": grown("windows"),
+        "loads": phase.sum("loads") / (SETTLED_INTERVALS * off.sum("loads")) -
+        1,
+        "faults": (result.grown("kvm", SETTLED + number, "faults") -
+                   SETTLED_INTERVALS *
+                   result.grown("kvm", results.COLD[cold], "faults")) /
+        grown("windows"),
+        "moves": grown("moves-done"),
+    }
+
+
 def idle_row(result):
     """Instructions in an interval in which the guest does nothing."""
     off, on = (result.phase(results.IDLE[k]).instructions
@@ -120,7 +144,7 @@ def idle_row(result):
 def tables(found):
     """{table: rows} of the cells that are there."""
     base = found.get(Cell("traffic", UNMANAGED))
-    table = {"traffic": [], "speed": [], "rest": [], "idle": []}
+    table = {"traffic": [], "speed": [], "rest": [], "idle": [], "settled": []}
     for cell, result in found.items():
         if cell.part == "traffic" and base:
             table["traffic"].append(traffic_row(result, base))
@@ -129,6 +153,9 @@ def tables(found):
         elif cell.part == "rest":
             table["rest"] += [rest_row(result, n) for n in range(len(KINDS))]
             table["idle"].append(idle_row(result))
+        elif cell.part == "settled":
+            table["settled"] += [settled_row(result, n)
+                                 for n in range(len(SETTLED_KINDS))]
     return table
 
 

@@ -93,6 +93,8 @@ REST_ENGINE = {"policy": "write-heat", **NO_LIMITS}
 REST_SETTLE = 2_500_000
 REST_INTERVAL = 4_900_000   # operations: an interval of a second
 
+SETTLED_ENGINE = {"model": "cxl", **NO_LIMITS}
+
 
 def fill(text, words):
     """What stands between two @; what is put in may have more of it."""
@@ -121,7 +123,7 @@ def words_of(cell):
         (HERE / "functions.sh").read_text(encoding="utf-8"),
     }
     words |= {"traffic": traffic, "speed": speed,
-              "rest": rest}[cell.part](cell, form)
+              "rest": rest, "settled": settled}[cell.part](cell, form)
     return words | {"nvm": words["memory"] - words["dram"]}
 
 
@@ -144,6 +146,16 @@ def rest(_cell, form):
             "settle": REST_SETTLE, "interval": REST_INTERVAL,
             "kinds": " ".join(f"{w}:{c}" for w, c in results.KINDS),
             "engine": engine_options(form, REST_ENGINE)}
+
+
+def settled(_cell, form):
+    return {"params": f"hm.ask=1 hm.spread={int(not form.huge)}",
+            "settle": REST_SETTLE, "interval": REST_INTERVAL,
+            "long": REST_INTERVAL * results.SETTLED_MS // 1000,
+            "intervals": results.SETTLED_INTERVALS,
+            "settledms": results.SETTLED_MS, "first": results.SETTLED,
+            "kinds": " ".join(f"{p}:{c}" for p, c in results.SETTLED_KINDS),
+            "engine": engine_options(form, SETTLED_ENGINE)}
 
 
 def text_of(cell):

@@ -50,6 +50,14 @@ looks in an interval found. An instruction takes 1 ns here, so a second is
 share."""
 
 
+SETTLED_NOTES = """\
+*Settled.* The same once more, but first the engine is left to find that (almost)
+nothing is to be moved, by which it comes to sample less often: *interval* is
+where it was then, 1000 to begin with. For two times 4000 ms, to the same time
+with the engine off; *a window*: instructions, and KVM's page faults, more for
+each window. `benefit` (`model=cxl`) sees writes, and reads, too."""
+
+
 def count(value):
     """With commas."""
     return NONE if value is None else f"{value:,.0f}"
@@ -121,6 +129,17 @@ def rest_table(rows):
         count(row["moves"])] for row in rows])
 
 
+def settled_table(rows):
+    """A row for each form and kind."""
+    heads = ["mover", "policy", "cold", "interval, ms", "windows", "cost",
+             "a window", "loads", "faults, a window", "moves"]
+    return markdown(heads, [[
+        row["form"], row["policy"], f"{row['cold']}", count(row["interval"]),
+        count(row["windows"]), percent(row["cost"], 2),
+        count(row["instructions"]), percent(row["loads"], 2),
+        count(row["faults"]), count(row["moves"])] for row in rows], left=2)
+
+
 def idle_line(rows):
     """For guests that do nothing."""
     words = ", ".join(f"{row['form']} {count(row['instructions'])}"
@@ -135,6 +154,7 @@ def block(table, goals):
     parts = [traffic_table(table["traffic"]), [TRAFFIC_NOTES],
              speed_table(table), [SPEED_NOTES],
              rest_table(table["rest"]), [REST_NOTES], [idle_line(table["idle"])],
+             settled_table(table["settled"]), [SETTLED_NOTES],
              [f"* {goal}" for goal in goals]]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 

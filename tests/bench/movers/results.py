@@ -29,6 +29,14 @@ KINDS = ((50, 0), (100, 0), (250, 0), (500, 0), (1000, 0), (250, 1), (1000, 1))
 KIND = 20
 KIND_INTERVALS = 2
 
+# Policies that settle, and cold writes in 100: phases from SETTLED on, each of
+# so many intervals of such an engine.  COLD is one such interval there.
+SETTLED_KINDS = (("benefit", 0), ("benefit", 1),
+                 ("write-heat", 0), ("write-heat", 1))
+SETTLED = 50
+SETTLED_INTERVALS = 2
+SETTLED_MS = 4000
+
 
 class Phase(NamedTuple):
     """The meter's counts."""
@@ -138,8 +146,18 @@ def check_rest(result, where):
             raise ResultError(f"{where}: no window in phase '{KIND + n}'")
 
 
+def check_settled(result, where):
+    """All kinds are there."""
+    check_meter(result, [*COLD.values(),
+                         *range(SETTLED, SETTLED + len(SETTLED_KINDS))],
+                ("loads",), where)
+    for n in range(len(SETTLED_KINDS)):
+        if result.grown("engine", SETTLED + n, "counters", "windows") <= 0:
+            raise ResultError(f"{where}: no window in phase '{SETTLED + n}'")
+
+
 CHECKS = {"traffic": check_traffic, "speed": check_speed,
-          "rest": check_rest}
+          "rest": check_rest, "settled": check_settled}
 
 
 def load(cell, directory, run=None):

@@ -92,6 +92,17 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual(figures.row_of(table["idle"], form="remap")
                          ["instructions"], 10_000_000)
 
+    def test_settled(self):
+        """Of longer intervals, to the engine off for as long."""
+        table = figures.tables(fakes("settled"))
+        row = figures.row_of(table["settled"], form="numa", policy="benefit",
+                             cold=1)
+        self.assertAlmostEqual(row["cost"], 0.01)
+        self.assertEqual((row["instructions"], row["faults"], row["moves"],
+                          row["windows"], row["interval"]),
+                         (40_000_000, 3000, 0, 2, 4000))
+        self.assertAlmostEqual(row["loads"], 2 / 160)
+
     def test_equal_slowdown(self):
         """The ratio of what a move costs the guest; no loss is infinite."""
         table = figures.tables(fakes("speed"))
@@ -115,7 +126,9 @@ class FiguresTest(unittest.TestCase):
             slow.format("on the guest's CPU, numa-container"),
             slow.format("on the guest's CPU, numa"),
             "at rest, numa-thp, window 250 of 1000 ms: at most 2% of the "
-            "guest's instructions"])
+            "guest's instructions",
+            "settled, numa-thp, benefit, 1 of 100 writes anywhere: at most 1% "
+            "of the guest's instructions"])
         found[Cell("speed", "numa-container")].data["us_shuffle"] += 1000
         self.assertIn(slow.format("with a CPU to spare, numa-container"),
                       self.missed(found))
@@ -168,6 +181,9 @@ class LoadTest(unittest.TestCase):
         self.refused("no window in phase '20'", "rest", "numa",
                      engine_after_20=fakelab.engine(Cell("rest", "numa"), 7,
                                                     10))
+        self.refused("no window in phase '50'", "settled", "numa",
+                     engine_after_50=fakelab.engine(Cell("settled", "numa"),
+                                                    7, 10))
 
     def test_counts_missing(self):
         """A range without fills."""
