@@ -9,27 +9,27 @@ class Workload(NamedTuple):
     image: str
     params: str = ""
     memory: int = 0         # MiB; 0: what the program is meant for
-    interval: int = 50      # ms that stand for a second; see scenarios.py
+    interval: int = 100     # ms that stand for a second; see scenarios.py
     kind: str = "skewed"    # skewed | even: what the goals ask of it
     moving: bool = False    # what is hot changes
 
 
 # Programs that access nearly all pages in each window, with half their memory:
 # a page found costs some thousand instructions here, and a window is short.
-GUPS = "hm.buffer=88 hm.hot=3072 hm.ops=40000000 hm.first=2000000"
+GUPS = "hm.buffer=88 hm.hot=3072 hm.ops=80000000 hm.first=2000000"
 EVEN, EVEN_READ = "hm.buffer=88", "hm.buffer=88 hm.ops=16000000"
 SMALL = 160
 
 # Of each as much work as makes some seconds of the server's time, and windows
-# so that a managed run has 50 to 150 of them.
+# so that a managed run has some 30 to 150 of them.
 WORKLOADS = {
     "gups": Workload("gups", GUPS, SMALL),
     "gups-moving": Workload("gups", f"{GUPS} hm.move=2", SMALL, moving=True),
     "graph": Workload("graph", "hm.scale=19", 128, moving=True),
-    "redis-a": Workload("ycsb", "hm.reads=50", interval=100),
-    "redis-b": Workload("ycsb", "hm.reads=95", interval=100),
-    "sqlite": Workload("sqlite", interval=100),
-    "compile": Workload("compile", interval=100, moving=True),
+    "redis-a": Workload("ycsb", "hm.reads=50"),
+    "redis-b": Workload("ycsb", "hm.reads=95"),
+    "sqlite": Workload("sqlite"),
+    "compile": Workload("compile", moving=True),
     "even": Workload("even", EVEN, SMALL, kind="even"),
     "even-read": Workload("even-read", EVEN_READ, SMALL, kind="even"),
 }
