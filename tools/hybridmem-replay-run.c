@@ -27,7 +27,7 @@ typedef struct Run {
     uint64_t map_limit;
     HmMove *plan;
     unsigned long *seen;        /* of the window, without echoes */
-    unsigned long *written;     /* that of the last window of writes */
+    unsigned long *written;     /* with them, in the last window of writes */
     size_t seen_bytes;
     GArray *echo;               /* uint32_t blocks */
     GHashTable *demoted;        /* block -> window */
@@ -265,6 +265,7 @@ static void digest(Run *r, const HmTraceWindow *w)
     }
     if (writes) {
         memcpy(r->seen, mine.seen, r->seen_bytes);
+        memcpy(r->written, mine.seen, r->seen_bytes);
         drop_echo(r);
     } else {
         mine.known = hm_policy_known(r->policy, r->written);
@@ -272,7 +273,6 @@ static void digest(Run *r, const HmTraceWindow *w)
     }
     mine.seen = r->seen;
     if (writes) {
-        memcpy(r->written, r->seen, r->seen_bytes);
         hm_heat_window(r->heat, mine.seen, mine.elapsed_ms);
     } else {
         hm_access_window(r->access, &mine);

@@ -32,6 +32,7 @@ struct HmAccesses {
     size_t room;                /* of those arrays */
     unsigned long *seen;
     unsigned long *written;     /* by the log before, with all its doubts */
+    unsigned long *known;       /* without, but with what had just moved */
     uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
     NotifierWithReturn migration, postcopy;
@@ -139,6 +140,7 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
         make_rates(as, hm);
         as->seen = bitmap_new(hm->pages);
         as->written = bitmap_new(hm->pages);
+        as->known = bitmap_new(hm->pages);
         heed_migrations(as);
     }
     return as;
@@ -154,6 +156,7 @@ void hm_accesses_free(HmAccesses *as)
     }
     g_free(as->seen);
     g_free(as->written);
+    g_free(as->known);
     g_free(as->block);
     g_free(as->weight);
     g_free(as);
@@ -188,6 +191,9 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
     }
     if (kvm_enabled() && as->sampler) {
         hm_access_sampler_doubt(as->sampler, dirty);
+    }
+    if (hm_accesses_wanted(hm)) {
+        bitmap_copy(as->known, dirty, hm->pages);
     }
 }
 
@@ -275,7 +281,7 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     *w = (HmWindow) {
         .sense = HM_SENSE_ACCESSES,
         .seen = as->seen,
-        .known = hm_policy_known(hm->policy, hm->dirty),
+        .known = hm_policy_known(hm->policy, as->known),
     };
     w->n_watched = pick(hm, p, w->known);
     w->watched = as->block;

@@ -180,6 +180,7 @@ static void count(Sim *s)
 static void window_of_writes(Sim *s, uint64_t elapsed_ms)
 {
     memcpy(s->seen, s->dirty, s->words * sizeof(long));
+    memcpy(s->written, s->dirty, s->words * sizeof(long));
     for (uint32_t b = 0; b < s->blocks; b++) {
         for (uint32_t i = 0; s->moved[b] && i < s->ppb; i++) {
             clear_bit((uint64_t)b * s->ppb + i, s->seen);
@@ -205,7 +206,6 @@ static void window_of_accesses(Sim *s, uint64_t elapsed_ms)
         .elapsed_ms = elapsed_ms,
     };
 
-    memcpy(s->written, s->seen, s->words * sizeof(long));
     w.n_watched = hm_access_pick(s->access, w.known, s->watched, s->weight,
                                  s->max_watched, s->max_faults);
     memset(s->seen, 0, s->words * sizeof(long));

@@ -21,7 +21,7 @@ typedef struct Sim {
     unsigned long *dirty;       /* what the guest wrote in the window */
     unsigned long *read;        /* what it only read */
     unsigned long *seen;        /* of either, what the policy is shown */
-    unsigned long *written;     /* that, of writes */
+    unsigned long *written;     /* with what had moved */
     uint8_t *moved;             /* block moved after the last window */
     uint32_t *watched;
     uint8_t *weight;

@@ -845,9 +845,50 @@ static void test_wrap(void)
     }
 }
 
+/* Pages of which it is known before that they are written tell nothing. */
+static void test_known(void)
+{
+    const unsigned long known = 0x00f3, seen = 0x0f05, all = 0xffff;
+    HmAccess *a = hm_access_new(16, 4), *plain = hm_access_new(16, 4);
+    uint32_t block[4];
+    uint8_t weight[4];
+    HmWindow w = {
+        .sense = HM_SENSE_ACCESSES, .seen = &seen, .watched = block,
+        .weight = weight, .known = &known,
+    };
+    double rate;
+
+    /* All of block 1 is; of block 0 page 2 of 2 and 3 was accessed. */
+    w.n_watched = hm_access_pick(a, &known, block, weight, 4, UINT64_MAX);
+    g_assert_cmpuint(w.n_watched, ==, 3);
+    g_assert_cmpuint(block[0], ==, 0);
+    g_assert_cmpuint(block[1], ==, 2);
+    g_assert_cmpuint(block[2], ==, 3);
+    hm_access_window(a, &w);
+    rate = hm_access_rate(a, 0);
+    g_assert_cmpfloat(hm_access_rate(a, 1), ==, 0);
+
+    w.known = NULL;
+    w.n_watched = hm_access_pick(plain, NULL, block, weight, 4, UINT64_MAX);
+    g_assert_cmpuint(w.n_watched, ==, 4);
+    hm_access_window(plain, &w);
+    g_assert_cmpfloat(rate, ==, hm_access_rate(plain, 0));
+    g_assert_cmpfloat(hm_access_rate(a, 2), ==, hm_access_rate(plain, 2));
+
+    /* It is looked at as soon as it is not known any more. */
+    w.n_watched = hm_access_pick(a, NULL, block, weight, 4, UINT64_MAX);
+    g_assert_cmpuint(block[1], ==, 1);
+    w.known = &all;
+    hm_access_window(a, &w);
+    g_assert_cmpfloat(hm_access_rate(a, 0), ==, rate);
+    hm_access_free(a);
+    hm_access_free(plain);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hybridmem/access/known", test_known);
     g_test_add_func("/hybridmem/access/empty", test_empty);
     g_test_add_func("/hybridmem/access/always-and-never",
                     test_always_and_never);

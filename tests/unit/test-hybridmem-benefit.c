@@ -215,6 +215,37 @@ static void test_hot_reads(void)
     }
 }
 
+/*
+ * A hot set that is read and written, where it is reads that count and next to
+ * nothing may be looked at: the log tells where it is.
+ */
+static void test_writes_tell(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 1024, .nvm = 7168,
+        .ppb = 1, .read_cost = 1,
+        .kind = { [OTHERS] = { 0, 0.02, 0.02 }, [HOT] = { 700, 1, 1 } },
+    };
+    unsigned first, longest = 0;
+    Sim s;
+
+    guest_begin(&s, &g);
+    s.max_faults = 20;
+    first = guest_settle(&s, &g, 0.95, 60);
+    for (int n = 0; n < 4; n++) {
+        unsigned windows;
+
+        guest_run(&s, &g, 25);
+        guest_shift(&s, &g);
+        windows = guest_settle(&s, &g, 0.95, 60);
+        longest = MAX(longest, windows);
+    }
+    g_test_message("in %u windows, then %u", first, longest);
+    g_assert_cmpuint(first, <=, 8);
+    g_assert_cmpuint(longest, <=, 8);
+    guest_end(&s, &g);
+}
+
 /* Used for two windows: it is learnt that moves do not pay. */
 static void test_restless(void)
 {
@@ -866,6 +897,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/restless", test_restless);
     g_test_add_func("/hybridmem/benefit/hot-reads-in-noise",
                     test_hot_reads_in_noise);
+    g_test_add_func("/hybridmem/benefit/writes-tell", test_writes_tell);
     g_test_add_func("/hybridmem/benefit/nearly-all", test_nearly_all);
     g_test_add_func("/hybridmem/benefit/wear", test_wear);
     g_test_add_func("/hybridmem/benefit/reads-only", test_reads_only);

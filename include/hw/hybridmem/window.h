@@ -34,8 +34,9 @@ typedef struct HmWindow {
     const uint8_t *weight;
     size_t n_watched;
     /*
-     * Of accesses: the pages of which it was known before that they are
-     * written, so that nothing is to be learnt of them.  NULL: none.
+     * Of accesses: the pages that were written before, so that nothing is to
+     * be learnt of them; or that look so, because they had just been moved.
+     * NULL: none.
      */
     const unsigned long *known;
     uint64_t elapsed_ms;        /* since the last window of this sense */
