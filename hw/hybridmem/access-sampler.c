@@ -60,6 +60,7 @@ struct HmAccessSampler {
     int uffd;                   /* -1: none; else it has all of the range */
     bool fine;                  /* have one */
     bool unfit;                 /* memory that cannot be registered */
+    bool yields;                /* in the next window */
     bool was_fine;              /* the last window had, or this one has */
     bool all_doubtful;          /* KVM has lost all entries */
 };
@@ -244,10 +245,11 @@ static void take_all(HmAccessSampler *s)
 static void stop_fault_around(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
-    if (s->fine && !s->unfit && s->uffd < 0 &&
+    if (s->fine && !s->unfit && !s->yields && s->uffd < 0 &&
         (s->by_log || knows_neighbours(s))) {
         take_all(s);
     }
+    s->yields = false;
     s->was_fine = is_fine(s);
     qemu_mutex_unlock(&s->lock);
 }
@@ -274,6 +276,14 @@ void hm_access_sampler_release(HmAccessSampler *s)
 {
     qemu_mutex_lock(&s->lock);
     let_go(s);
+    qemu_mutex_unlock(&s->lock);
+}
+
+void hm_access_sampler_yield(HmAccessSampler *s)
+{
+    qemu_mutex_lock(&s->lock);
+    let_go(s);
+    s->yields = true;
     qemu_mutex_unlock(&s->lock);
 }
 

@@ -204,6 +204,13 @@ void hm_accesses_release(HmAccesses *as)
     }
 }
 
+void hm_accesses_yield(HmAccesses *as)
+{
+    if (as->sampler) {
+        hm_access_sampler_yield(as->sampler);
+    }
+}
+
 /* What one interval may cost, of what a second may. */
 static uint64_t share(uint64_t per_second, const HybridmemParameters *p)
 {

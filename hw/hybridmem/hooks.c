@@ -156,7 +156,7 @@ uint8_t hybridmem_vhost_dirty_mask(MemoryRegion *mr)
 
 static void release_userfaultfd(Hybridmem *hm, void *unused)
 {
-    hm_accesses_release(hm->accesses);
+    hm_accesses_yield(hm->accesses);
 }
 
 bool hybridmem_release_userfaultfd(void)

@@ -997,6 +997,18 @@ static void test_lets_go(void)
     check_exact(&r);
     check_content(&r);
 
+    /* Who only tries has the range even if a window begins meanwhile. */
+    hm_access_sampler_yield(r.s);
+    start(&r, true);
+    g_assert_cmpuint(hm_access_sampler_granule(r.s), ==, 64 * KiB);
+    fd = other_userfaultfd();
+    g_assert_true(takes(fd, &r, mode));
+    close(fd);
+    finish(&r, false);
+    start(&r, true);
+    g_assert_true(is_fine(&r));
+    finish(&r, false);
+
     /* And at its end. */
     hm_access_sampler_free(r.s);
     r.s = NULL;

@@ -97,6 +97,8 @@ void hm_access_sampler_mapped(HmAccessSampler *s, uint64_t offset,
                               uint64_t len);
 /* Any thread.  Another userfaultfd may have the range now. */
 void hm_access_sampler_release(HmAccessSampler *s);
+/* Also throughout the next window, should that begin at once. */
+void hm_access_sampler_yield(HmAccessSampler *s);
 /*
  * Any thread.  Reads are seen by 64 KiB from here on, until _fine(true); by
  * log, there are no windows.

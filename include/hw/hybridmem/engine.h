@@ -275,6 +275,8 @@ void hm_accesses_end(Hybridmem *hm, HmWindow *w, int64_t now_ns);
 void hm_accesses_digest(Hybridmem *hm, const HmWindow *w);
 /* Another userfaultfd may have guest RAM now.  Any thread. */
 void hm_accesses_release(HmAccesses *as);
+/* And in the next window, too. */
+void hm_accesses_yield(HmAccesses *as);
 /* Takes from @dirty pages that may only have been read. */
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty);
 /* Main loop. */
