@@ -7,11 +7,9 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "qemu/thread.h"
 #include "qemu/units.h"
 #include "system/kvm.h"
 #include "migration/misc.h"
-#include "migration/postcopy-ram.h"
 #include "hw/hybridmem/engine.h"
 #include "trace.h"
 
@@ -35,7 +33,7 @@ struct HmAccesses {
     unsigned long *known;       /* without, but with what had just moved */
     uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
-    NotifierWithReturn migration, postcopy;
+    NotifierWithReturn migration;
 };
 
 /*
@@ -49,35 +47,6 @@ static int migration_starts(NotifierWithReturn *n, MigrationEvent *e,
 
     hm_access_sampler_fine(as->sampler, e->type != MIG_EVENT_PRECOPY_SETUP);
     return 0;
-}
-
-/* So it is where guest RAM comes by postcopy, and there the guest runs. */
-static int postcopy_comes(NotifierWithReturn *n, void *data, Error **errp)
-{
-    HmAccesses *as = container_of(n, HmAccesses, postcopy);
-    const struct PostcopyNotifyData *d = data;
-
-    switch (d->reason) {
-    case POSTCOPY_NOTIFY_INBOUND_ADVISE:
-        hm_access_sampler_fine(as->sampler, false);
-        break;
-    case POSTCOPY_NOTIFY_INBOUND_END:
-        hm_access_sampler_fine(as->sampler, true);
-        break;
-    default:
-        break;
-    }
-    return 0;
-}
-
-static void heed_migrations(HmAccesses *as)
-{
-    hm_access_sampler_fine(as->sampler,
-                           !migration_is_running() &&
-                           !migration_incoming_postcopy_advised());
-    migration_add_notifier(&as->migration, migration_starts);
-    as->postcopy.notify = postcopy_comes;
-    postcopy_add_notifier(&as->postcopy);
 }
 
 /*
@@ -141,7 +110,8 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
         as->seen = bitmap_new(hm->pages);
         as->written = bitmap_new(hm->pages);
         as->known = bitmap_new(hm->pages);
-        heed_migrations(as);
+        hm_access_sampler_fine(as->sampler, !migration_is_running());
+        migration_add_notifier(&as->migration, migration_starts);
     }
     return as;
 }
@@ -150,7 +120,6 @@ void hm_accesses_free(HmAccesses *as)
 {
     if (as->sampler) {
         migration_remove_notifier(&as->migration);
-        postcopy_remove_notifier(&as->postcopy);
         hm_access_sampler_free(as->sampler);
         hm_access_free(as->rates);
     }
@@ -293,6 +262,10 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     w->n_watched = pick(hm, p, w->known);
     w->watched = as->block;
     w->weight = as->weight;
+    /* The guest runs while its RAM comes, by a userfaultfd of that. */
+    if (migration_in_incoming_postcopy()) {
+        hm_accesses_yield(as);
+    }
     as->refused = !hm_access_sampler_start(as->sampler, w->watched,
                                            w->n_watched,
                                            !hm->mover->holds_guest, &why);

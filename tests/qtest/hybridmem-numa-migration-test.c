@@ -224,6 +224,31 @@ static void test_postcopy(void)
     }
 }
 
+/* It was prepared, but not needed: accesses are seen as ever afterwards. */
+static void test_postcopy_unused(void)
+{
+    g_autoptr(QDict) info = NULL;
+    QDict *accesses;
+    Pair p;
+
+    if (!have_userfaultfd("postcopy-ram")) {
+        return;
+    }
+    p = start_pair(MEMFD, "postcopy-ram");
+    start_slowly(&p);
+    hmt_migration_speed(p.from->qts, 1 * GiB);
+    hmt_wait_migration(p.from->qts, "completed");
+    qtest_qmp_eventwait(p.to->qts, "RESUME");
+    hmt_wait_state(p.to->qts, "running");
+    look_for_accesses(p.to->qts);
+    info = hmt_query(p.to->qts);
+    accesses = qdict_get_qdict(info, "accesses");
+    g_assert_cmpint(qdict_get_int(accesses, "windows"), >, 0);
+    g_assert_cmpint(qdict_get_int(accesses, "granule"), ==, 4096);
+    hmn_assert_equal_in(p.from, p.to->qts);
+    stop_pair(&p);
+}
+
 static void test_postcopy_huge(void)
 {
     if (have_userfaultfd("postcopy-ram")) {
@@ -483,6 +508,8 @@ int main(int argc, char **argv)
     qtest_add_func("hybridmem/numa/migration/postcopy", test_postcopy);
     qtest_add_func("hybridmem/numa/migration/postcopy-huge",
                    test_postcopy_huge);
+    qtest_add_func("hybridmem/numa/migration/postcopy-unused",
+                   test_postcopy_unused);
     qtest_add_func("hybridmem/numa/migration/background-snapshot",
                    test_background_snapshot);
     qtest_add_func("hybridmem/numa/migration/cpr-reboot", test_cpr_reboot);
