@@ -47,6 +47,7 @@ struct HmAccess {
     uint32_t window;
     uint32_t hand;
     bool cold_costs;
+    bool calm;
     uint32_t fault_pages;
     unsigned haste;             /* leave is 2^haste times shorter */
     uint64_t saved;             /* faults; less than the next block needs */
@@ -132,6 +133,11 @@ void hm_access_set_fault_pages(HmAccess *a, uint32_t pages)
     a->fault_pages = pages;
 }
 
+void hm_access_set_calm(HmAccess *a, bool calm)
+{
+    a->calm = calm;
+}
+
 /* -- Whom to look at -- */
 
 static uint32_t windows_since(const HmAccess *a, const Block *b)
@@ -181,6 +187,9 @@ static void in_order(uint32_t *block, uint8_t *weight, size_t wrap, size_t n)
 static void set_haste(HmAccess *a, bool all, uint64_t faults,
                       uint64_t max_faults)
 {
+    if (a->calm) {
+        return;
+    }
     if (!all) {
         a->haste -= a->haste > 0;
     } else if (faults <= max_faults / 2 && a->haste < LEVEL_HOT) {
@@ -215,16 +224,20 @@ size_t hm_access_pick(HmAccess *a, const unsigned long *known,
 {
     uint64_t may = max_faults + MIN(a->saved, UINT64_MAX - max_faults);
     uint32_t scan = MIN(a->blocks, SCAN_MAX);
+    unsigned haste = a->calm ? 0 : a->haste;
     uint64_t faults = 0;
     size_t n = 0, wrap = 0;
 
+    if (a->calm) {
+        max = MIN(max, DIV_ROUND_UP(a->blocks, 1u << LEVEL_COLD));
+    }
     a->window++;
     a->saved = 0;
     for (; scan && n < max; scan--) {
         const Block *b = &a->block[a->hand];
         uint32_t since = windows_since(a, b);
 
-        if (since << a->haste >= 1u << b->level &&
+        if (since << haste >= 1u << b->level &&
             !all_known(a, known, a->hand)) {
             if (faults_of(a, a->hand) > may - faults) {
                 a->saved = may - faults;

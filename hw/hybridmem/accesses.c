@@ -201,6 +201,7 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p,
         as->block = g_renew(uint32_t, as->block, most);
         as->weight = g_renew(uint8_t, as->weight, most);
     }
+    hm_access_set_calm(as->rates, hm->interval_now > p->interval);
     return hm_access_pick(as->rates, known, as->block, as->weight, most,
                           faults);
 }

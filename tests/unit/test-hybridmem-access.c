@@ -385,6 +385,53 @@ static void test_haste(void)
     sim_end(&s);
 }
 
+/*
+ * Calm: cold blocks are looked at every eighth window, but not all in the same
+ * one, though they were looked at together before.  Then all at once again.
+ */
+static void test_calm(void)
+{
+    Sim s;
+
+    sim_init(&s, 400, 4);
+    run(&s, 100, none_of_it);
+    hm_access_set_calm(s.a, true);
+    run(&s, 16, none_of_it);
+    for (uint32_t b = 0; b < s.blocks; b++) {
+        s.b[b].looks = 0;
+    }
+    for (unsigned w = 0; w < 80; w++) {
+        window(&s, s.blocks, UINT32_MAX, none_of_it);
+        g_assert_cmpuint(s.n, <=, s.blocks / 8 + 1);
+    }
+    for (uint32_t b = 0; b < s.blocks; b++) {
+        g_assert_cmpuint(s.b[b].looks, ==, 10);
+    }
+    hm_access_set_calm(s.a, false);
+    window(&s, s.blocks, UINT32_MAX, none_of_it);
+    g_assert_cmpuint(s.n, ==, s.blocks);
+    sim_end(&s);
+}
+
+/* What is always used: each 64th window. */
+static void test_calm_hot(void)
+{
+    Sim s;
+
+    sim_init(&s, 400, 4);
+    run(&s, 100, all_of_it);
+    hm_access_set_calm(s.a, true);
+    run(&s, 128, all_of_it);
+    for (uint32_t b = 0; b < s.blocks; b++) {
+        s.b[b].looks = 0;
+    }
+    run(&s, 128, all_of_it);
+    for (uint32_t b = 0; b < s.blocks; b++) {
+        g_assert_cmpuint(s.b[b].looks, ==, 2);
+    }
+    sim_end(&s);
+}
+
 /* 200 fickle ones, 40 that are always used, 40 that never are. */
 static uint32_t mixed(Sim *s, uint32_t block)
 {
@@ -901,6 +948,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access/what-is-left", test_what_is_left);
     g_test_add_func("/hybridmem/access/limits", test_limits);
     g_test_add_func("/hybridmem/access/haste", test_haste);
+    g_test_add_func("/hybridmem/access/calm", test_calm);
+    g_test_add_func("/hybridmem/access/calm-hot", test_calm_hot);
     g_test_add_func("/hybridmem/access/leave", test_leave);
     g_test_add_func("/hybridmem/access/stable-ones-wait",
                     test_stable_ones_wait);

@@ -17,6 +17,10 @@
  * less than half of what it may, all leave is cut in half, again and again;
  * when it costs too much, it is given back.
  *
+ * While calm, nobody has a use for haste: leave is kept in full, and at most
+ * one block in 2^LEVEL_COLD is looked at in a window, or those that haste had
+ * looked at together would come together again.  Haste is kept for later.
+ *
  * A rate is a noisy measure: of blocks that are all accessed equally often
  * some show a higher one.  What is to be expected of a block is therefore
  * learned: at each look, what was found is added to the mean of all blocks
@@ -61,6 +65,9 @@ void hm_access_set_cold_costs(HmAccess *a, bool costs);
 
 /* Pages that one page fault maps: those of a huge page; 1 by default. */
 void hm_access_set_fault_pages(HmAccess *a, uint32_t pages);
+
+/* Does nothing need to move? */
+void hm_access_set_calm(HmAccess *a, bool calm);
 
 /*
  * Begins a window: writes to @block the blocks to look at, ascending, with
