@@ -3,25 +3,16 @@
  * Drop and look; or unmap and log.
  */
 #include "qemu/osdep.h"
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include "qemu/bitmap.h"
 #include "qemu/bitops.h"
-#include "qemu/thread.h"
 #include "qemu/units.h"
 #include "hw/hybridmem/access-sampler.h"
+#include "hw/hybridmem/access-uffd.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
-#endif
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
-#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 
 #define CANNOT_DROP "the kernel does not drop its pages: do without" \
@@ -32,7 +23,6 @@
 #define OF_FILE (1ULL << 61)
 #define EXCLUSIVE (1ULL << 56)
 #define LOOK 512                /* entries read at once */
-#define FAULT_AROUND (64 * KiB) /* fault_around_bytes */
 /* At once: vCPUs that touch it meanwhile wait, some 0.3 ms. */
 #define SLICE (8 * MiB)
 
@@ -55,14 +45,7 @@ struct HmAccessSampler {
     unsigned long *doubtful;    /* a read may set its bit in the log */
     bool restore;               /* in this window: map again what was */
     unsigned long *mapped;      /* before the drop; or, if @by_log, its own */
-    QemuMutex lock;
-    /* Guarded by @lock. */
-    int uffd;                   /* -1: none; else it has all of the range */
-    bool fine;                  /* have one */
-    bool unfit;                 /* memory that cannot be registered */
-    bool yields;                /* in the next window */
-    bool was_fine;              /* the last window had, or this one has */
-    bool all_doubtful;          /* KVM has lost all entries */
+    HmAccessUffd *uffd;
 };
 
 /* --- what the mapping is ---------------------------------------------- */
@@ -165,149 +148,48 @@ static Run next_run(const HmAccessSampler *s, const uint32_t *block, size_t n,
 
 /* --- page by page -------------------------------------------------------- */
 
-static int open_userfaultfd(void)
-{
-    struct uffdio_api api = { .api = UFFD_API };
-    int fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-
-    if (fd >= 0 && (ioctl(fd, UFFDIO_API, &api) ||
-                    !(api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM))) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
-static bool take(HmAccessSampler *s, int fd, uint64_t offset, uint64_t len)
-{
-    struct uffdio_register reg = {
-        .range = { (uintptr_t)s->host + offset, len },
-        .mode = UFFDIO_REGISTER_MODE_WP,
-    };
-
-    return !ioctl(fd, UFFDIO_REGISTER, &reg);
-}
-
-/* Before Linux 6.17 it takes the range from whoever has it. */
-static void unregister(HmAccessSampler *s, uint64_t offset, uint64_t len)
-{
-    struct uffdio_range range = { (uintptr_t)s->host + offset, len };
-
-    if (len) {
-        (void)ioctl(s->uffd, UFFDIO_UNREGISTER, &range);
-    }
-}
-
-/*
- * Of all but a range that it does not have.  Closing it would do, but a child
- * that is being forked may have a copy.  Either takes away KVM's entries.
- */
-static void let_go_but(HmAccessSampler *s, uint64_t offset, uint64_t len)
-{
-    if (s->uffd >= 0) {
-        unregister(s, 0, offset);
-        unregister(s, offset + len, s->size - offset - len);
-        close(s->uffd);
-        s->uffd = -1;
-        s->all_doubtful = true;
-    }
-}
-
-static void let_go(HmAccessSampler *s)
-{
-    let_go_but(s, 0, 0);
-}
-
 static bool knows_neighbours(const HmAccessSampler *s)
 {
-    return s->host_page < FAULT_AROUND;
+    return s->host_page < HM_FAULT_AROUND;
 }
 
-static bool is_fine(const HmAccessSampler *s)
+static void begin_window(HmAccessSampler *s)
 {
-    return s->uffd >= 0 || !knows_neighbours(s);
-}
-
-/* If not all is to be had, somebody else may have some: unregister none. */
-static void take_all(HmAccessSampler *s)
-{
-    int fd = open_userfaultfd();
-
-    if (fd >= 0 && !take(s, fd, 0, s->size)) {
-        s->unfit = errno == EINVAL;
-        s->all_doubtful |= errno == ENOMEM;     /* some was taken */
-        close(fd);
-        fd = -1;
+    if (s->by_log || knows_neighbours(s)) {
+        hm_access_uffd_begin(s->uffd);
     }
-    s->uffd = fd;
 }
 
-static void stop_fault_around(HmAccessSampler *s)
+static bool was_fine(const HmAccessSampler *s)
 {
-    qemu_mutex_lock(&s->lock);
-    if (s->fine && !s->unfit && !s->yields && s->uffd < 0 &&
-        (s->by_log || knows_neighbours(s))) {
-        take_all(s);
-    }
-    s->yields = false;
-    s->was_fine = is_fine(s);
-    qemu_mutex_unlock(&s->lock);
-}
-
-/* Somebody may have wanted it meanwhile. */
-static void end_window(HmAccessSampler *s)
-{
-    qemu_mutex_lock(&s->lock);
-    s->was_fine = is_fine(s);
-    qemu_mutex_unlock(&s->lock);
+    return !knows_neighbours(s) || hm_access_uffd_held(s->uffd);
 }
 
 void hm_access_sampler_mapped(HmAccessSampler *s, uint64_t offset,
                               uint64_t len)
 {
-    qemu_mutex_lock(&s->lock);
-    if (s->uffd >= 0 && !take(s, s->uffd, offset, len)) {
-        let_go_but(s, offset, len);
-    }
-    qemu_mutex_unlock(&s->lock);
+    hm_access_uffd_mapped(s->uffd, offset, len);
 }
 
 void hm_access_sampler_release(HmAccessSampler *s)
 {
-    qemu_mutex_lock(&s->lock);
-    let_go(s);
-    qemu_mutex_unlock(&s->lock);
+    hm_access_uffd_release(s->uffd);
 }
 
 void hm_access_sampler_yield(HmAccessSampler *s)
 {
-    qemu_mutex_lock(&s->lock);
-    let_go(s);
-    s->yields = true;
-    qemu_mutex_unlock(&s->lock);
+    hm_access_uffd_yield(s->uffd);
 }
 
 void hm_access_sampler_fine(HmAccessSampler *s, bool fine)
 {
-    qemu_mutex_lock(&s->lock);
-    s->fine = fine;
-    if (!fine) {
-        s->was_fine = false;
-        let_go(s);
-    }
-    qemu_mutex_unlock(&s->lock);
+    hm_access_uffd_allow(s->uffd, fine);
 }
 
 uint64_t hm_access_sampler_granule(const HmAccessSampler *s)
 {
-    HmAccessSampler *sampler = (HmAccessSampler *)s;
-    bool fine;
-
-    qemu_mutex_lock(&sampler->lock);
-    fine = sampler->was_fine || s->by_log;
-    qemu_mutex_unlock(&sampler->lock);
-    return MAX(s->by_log ? s->page_size : s->host_page,
-               fine ? s->page_size : FAULT_AROUND);
+    return s->by_log ? s->page_size :
+           was_fine(s) ? s->host_page : MAX(s->host_page, HM_FAULT_AROUND);
 }
 
 /* --- windows ------------------------------------------------------------- */
@@ -461,26 +343,13 @@ static bool drop_run(HmAccessSampler *s, Run run)
 
 /* --- unmap and log ------------------------------------------------------- */
 
-static bool unmap_slice(HmAccessSampler *s, uint64_t page, uint64_t n)
-{
-    struct uffdio_writeprotect none = {
-        .range = { (uintptr_t)s->host + page * s->page_size,
-                   n * s->page_size },
-    };
-    bool done;
-
-    qemu_mutex_lock(&s->lock);
-    done = s->uffd >= 0 && !ioctl(s->uffd, UFFDIO_WRITEPROTECT, &none);
-    qemu_mutex_unlock(&s->lock);
-    return done;
-}
-
 /* Before Linux 6.5 it must be one mapping; they end where blocks do. */
 static bool unmap(HmAccessSampler *s, uint64_t page, uint64_t n)
 {
     uint64_t half = QEMU_ALIGN_UP(n / 2, s->pages_per_block);
 
-    return unmap_slice(s, page, n) ||
+    return hm_access_uffd_unmap(s->uffd, page * s->page_size,
+                                n * s->page_size) ||
            (n > half && unmap(s, page, half) &&
             unmap(s, page + half, n - half));
 }
@@ -543,7 +412,7 @@ static bool start_log(HmAccessSampler *s, const uint32_t *block, size_t n,
 {
     bool ok = true;
 
-    stop_fault_around(s);
+    begin_window(s);
     for (size_t i = 0; ok && i < n;) {
         ok = unmap_run(s, next_run(s, block, n, &i));
     }
@@ -573,7 +442,7 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     if (*why) {
         return false;
     }
-    stop_fault_around(s);
+    begin_window(s);
     s->restore = restore;
     if (restore) {
         bitmap_zero(s->mapped, s->pages);
@@ -581,7 +450,7 @@ bool hm_access_sampler_start(HmAccessSampler *s, const uint32_t *block,
     }
     while (i < n) {
         if (!drop_run(s, next_run(s, block, n, &i))) {
-            end_window(s);
+            hm_access_uffd_end(s->uffd);
             restore_blocks(s, block, i);
             *why = CANNOT_DROP;
             return false;
@@ -600,9 +469,9 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
         return;
     }
     look_at(s, block, n, seen);
-    end_window(s);
+    hm_access_uffd_end(s->uffd);
     /* Else a page may be back because of its neighbour, for QEMU alone. */
-    sure = !logged && s->was_fine;
+    sure = !logged && was_fine(s);
     for (size_t i = 0; i < n;) {
         Run run = next_run(s, block, n, &i);
 
@@ -615,22 +484,11 @@ void hm_access_sampler_read(HmAccessSampler *s, const uint32_t *block,
     restore_blocks(s, block, n);
 }
 
-static void doubt_all_if_lost(HmAccessSampler *s)
-{
-    bool lost;
-
-    qemu_mutex_lock(&s->lock);
-    lost = s->all_doubtful;
-    s->all_doubtful = false;
-    qemu_mutex_unlock(&s->lock);
-    if (lost) {
-        bitmap_set(s->doubtful, 0, s->pages);
-    }
-}
-
 void hm_access_sampler_doubt(HmAccessSampler *s, unsigned long *dirty)
 {
-    doubt_all_if_lost(s);
+    if (hm_access_uffd_lost(s->uffd)) {
+        bitmap_set(s->doubtful, 0, s->pages);
+    }
     for (uint64_t i = 0; i < BITS_TO_LONGS(s->pages); i++) {
         unsigned long both = dirty[i] & s->doubtful[i];
 
@@ -664,7 +522,10 @@ static bool try_it(HmAccessSampler *s, const char **why)
     }
     hm_access_sampler_read(s, &first, 1, true, seen);
     hm_access_sampler_release(s);
-    s->all_doubtful = s->by_log;        /* nothing has been logged yet */
+    (void)hm_access_uffd_lost(s->uffd);
+    if (s->by_log) {
+        bitmap_set(s->doubtful, 0, s->pages);   /* nothing is logged yet */
+    }
     return true;
 }
 
@@ -720,9 +581,7 @@ HmAccessSampler *hm_access_sampler_new(void *host, uint64_t size,
     s->pagemap = pagemap;
     s->doubtful = bitmap_new(s->pages);
     s->mapped = bitmap_new(s->pages);
-    s->uffd = -1;
-    s->fine = true;
-    qemu_mutex_init(&s->lock);
+    s->uffd = hm_access_uffd_new(host, size);
     if (!choose_method(s, why)) {
         hm_access_sampler_free(s);
         return NULL;
@@ -735,9 +594,8 @@ void hm_access_sampler_free(HmAccessSampler *s)
     if (!s) {
         return;
     }
-    let_go(s);
+    hm_access_uffd_free(s->uffd);
     close(s->pagemap);
-    qemu_mutex_destroy(&s->lock);
     g_free(s->doubtful);
     g_free(s->mapped);
     g_free(s);

@@ -12,14 +12,9 @@
  * memory it would destroy the guest's data.  One function does it, after a
  * look into /proc/self/maps; see hm_access_sampler_vouch().
  *
- * A read fault maps the neighbours of a page, too (fault-around; 64 KiB by
- * default).  Ranges that are registered with a userfaultfd for write
- * protection are exempt from that, so we register all, and protect nothing;
- * but hugetlb, whose pages have no neighbours mapped with them.  Only one
- * userfaultfd can have a range: we let go of it when migration begins.  Where
- * that does not work reads are seen by 64 KiB.  It is kept after the window,
- * for when it goes KVM loses all entries, mapping by mapping; so what is mapped
- * anew is registered, too, and merges with its neighbours as it would without.
+ * A read fault maps the neighbours of a page, too; what is done against that
+ * is in access-uffd.h.  Where it cannot be, reads are seen by 64 KiB.  Pages of
+ * hugetlb have no neighbours that are mapped with them.
  *
  * A trap, for who reads the dirty log of KVM: on x86 the first access to a
  * page after a drop marks it dirty even if it is a read, as KVM maps it for
@@ -27,9 +22,7 @@
  *
  * Unmap and log makes use of that.  Writes are logged, and then KVM is made to
  * lose its entries of the watched pages; QEMU's stay, and so does the content.
- * What the log says of them in the window is which were accessed.  KVM loses
- * entries where a userfaultfd takes back write protection, also where there was
- * none.  As nothing is protected nobody ever has to handle a fault.
+ * What the log says of them in the window is which were accessed.
  *
  * It sees the memory's own pages, one by one even within huge pages.  Not those
  * that it shares: pages of a file of which it has no copy yet, zero pages, KSM.
