@@ -257,8 +257,10 @@ before() {
     vmstat before
 }
 
+# One command at a time, and the feeder's may not be done: else EBUSY.
 after() {
     kill $feeder
+    wait $feeder || :
     scheme 0
     scheme 1
     vmstat after
