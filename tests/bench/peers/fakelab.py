@@ -136,6 +136,7 @@ def data_of(cell):
     if cell.workload == FOUR:
         numbers = [str(results.FIRST + n) for n in range(len(FOUR_GUESTS))]
     return told(cell, moves) | {
+        "done": "hm: done ops=9 checksum=7f",
         "meter": {"phases": {number: phase for number in numbers}}}
 
 

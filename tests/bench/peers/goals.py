@@ -145,14 +145,14 @@ def goal_best(table, row, what, *path):
 
 
 def goal_cost(table):
-    """Not answered here: of whole runs, with learning."""
+    """Whole runs, with learning, do not tell: bench-movers does."""
     values = [v for w in WORKLOADS for s in SHARES if (v := value_of(
         table, w, s, DEFAULT, "more-instructions")) is not None]
     words = f"{percent(min(values))} to {percent(max(values))} in whole " \
         "runs, with learning, and window after window" if values else "not run"
     return Goal(f"{DEFAULT}: instructions of the manager at most {COST:.0%} "
-                "of the guest's once placement has settled: see bench-movers",
-                None, words)
+                "of the guest's once placement has settled: the goals "
+                "\"settled\" of bench-movers say", None, words)
 
 
 def goal_four(four, rival, ahead):

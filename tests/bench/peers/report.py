@@ -223,7 +223,7 @@ set title "Modelled time over all-DRAM, NVM as {TIME}"
 set yrange [1:*]
 plot {bars(data, 2, known)}
 unset key
-set title "NVM write-backs, % of unmanaged"
+set title "NVM write-backs, % of unmanaged (cut off at 200)"
 set yrange [0:200]
 {"plot " + left if left else ""}
 unset multiplot

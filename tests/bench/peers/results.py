@@ -74,6 +74,20 @@ class Result(NamedTuple):
             self.data["vmstat_before"].get(name, 0)
 
 
+def other_work(found):
+    """Words about cells whose guest did not say the same as another's that had
+    the same to do: operations, and a checksum of what came of them."""
+    said, wrong = {}, []
+    for cell, result in found.items():
+        for key in sorted(k for k in result.data if k.startswith("done")):
+            done = result.data[key]
+            first = said.setdefault((cell.workload, key), (cell, done))
+            if done != first[1]:
+                wrong.append(f"{cell.name}: {done!r}, but {first[0].name}: "
+                             f"{first[1]!r}")
+    return wrong
+
+
 def check_ranges(result, where):
     """That all was counted."""
     tiers = ("nvm", "other") if result.cell.row == MODE else \

@@ -408,6 +408,12 @@ class BenchTest(Folder):
                               SET=f"{name}:{path}={json.dumps(value)}")
             self.assertIn(words, text)
 
+    def test_other_work(self):
+        """A row whose guest has not done what the others have."""
+        cut = 'gups-10-cmq:done="hm: done ops=8 checksum=7f"'
+        self.failed("gups-10-cmq: 'hm: done ops=8 checksum=7f', but gups-10-",
+                    SET=cut)
+
     def test_four(self):
         """Whole, and each guest's part."""
         only = ("--only", "four-*")
