@@ -96,7 +96,7 @@ help:
 	@echo "make bench-pause     how long the guest stands still for n swaps"
 	@echo "make bench-raminate  write traffic to NVM that policies leave"
 	@echo "make bench-movers    the movers side by side: traffic, speed, cost at rest"
-	@echo "make bench-peers     our policies, Linux tiering, memory mode; QUICK=1"
+	@echo "make bench-peers     policies, Linux tiering, DAMON, memory mode; QUICK=1"
 	@echo "make lab             images for tests/lab/run: a hybrid-memory server"
 	@echo "make clean           remove what was built (not what was downloaded)"
 	@echo "BASE=10.2 takes another QEMU; ARGS=... goes to the script behind."

@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE.parent))
 sys.dont_write_bytecode = True
 
 from peers import (cells, fakelab, figures, goals,      # noqa: E402
-                   lab, optimum, report, results, scenarios)
+                   lab, optimum, replays, report, results, scenarios)
 from peers.cells import Cell                            # noqa: E402
 
 BENCH = HERE.parent / "bench-peers"
@@ -332,6 +332,37 @@ class OptimumTest(Folder):
                                  ["nvm", "900"]])
         with self.assertRaisesRegex(results.ResultError, "2 pages of DRAM"):
             optimum.renumber(source, target, 1)
+
+
+class ReplaysTest(Folder):
+    """Pages of two nodes as a guest's, and what the replayer says of them."""
+
+    def test_renumber(self):
+        """Each range by its order; no others; those beyond: the last."""
+        source, target = self.root / "a", self.root / "b"
+        line = "2\t0\t{}\t{}\t1\t1\t1\t1\n"
+        places = ("dram", 900), ("nvm", 70), ("other", 1), ("dram", 7), \
+            ("nvm", 71), ("nvm", 72)
+        source.write_text("# phase\tepoch\trange\tpage\tloads\n" +
+                          "".join(line.format(*p) for p in places))
+        replays.renumber(source, target, {"dram": 4, "nvm": 2})
+        pages = [row.split("\t")[2:4] for row in
+                 target.read_text().splitlines()[1:]]
+        self.assertEqual(pages, [["dram", "1"], ["nvm", "0"], ["dram", "0"],
+                                 ["nvm", "1"], ["nvm", "1"]])
+
+    def test_line(self):
+        """In percent of unmanaged; a read of a move is one."""
+        none = {"read": 200, "own-read": 0, "written": 50, "moves": 0}
+        some = {"read": 90, "own-read": 10, "written": 20, "moves": 1234}
+        said = {"unmanaged": none, "policies": [none, some],
+                "optimum": {"bound": 5}}
+        result = fake("gups-20-unmanaged")
+        self.assertEqual(replays.line_of(result, said),
+                         ["gups", "20 %", "100.0 / 100.0; 0",
+                          "50.0 / 40.0; 1,234", "10.0"])
+        self.assertEqual(replays.line_of(result, said | {"optimum": {}})[-1],
+                         "–")
 
 
 class BenchTest(Folder):
