@@ -54,7 +54,10 @@ bool hm_quitting(Hybridmem *hm);
  */
 void hm_carry_out(Hybridmem *hm, const HmMove *moves, size_t n, HmCause cause,
                   int64_t until_ns, uint64_t results[HM_MOVE__MAX]);
-/* What the policy wants.  Returns how many moves these were. */
+/*
+ * What the policy wants.  Returns how many moves these were, without those that
+ * a budget of the day refuses: there is no point in waiting for that.
+ */
 size_t hm_plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
                              uint64_t results[HM_MOVE__MAX]);
 /* What the mover needs.  Returns how many moves these were. */

@@ -193,15 +193,24 @@ static size_t make_plan(Hybridmem *hm)
     return n;
 }
 
+static bool is_worn(Hybridmem *hm)
+{
+    HybridmemParameters p = hm_parameters(hm);
+    HmBudgetLimits l = limits(&p);
+
+    return hm_budget_worn(&hm->budget, &l);
+}
+
 size_t hm_plan_and_carry_out(Hybridmem *hm, int64_t until_ns,
                              uint64_t results[HM_MOVE__MAX])
 {
     size_t n = make_plan(hm);
+    uint64_t refused = results[HM_MOVE_BUDGET];
 
     hm->planning = true;
     hm_carry_out(hm, hm->plan, n, HM_CAUSE_POLICY, until_ns, results);
     hm->planning = false;
-    return n;
+    return is_worn(hm) ? n - (results[HM_MOVE_BUDGET] - refused) : n;
 }
 
 size_t hm_settle(Hybridmem *hm, int64_t until_ns)

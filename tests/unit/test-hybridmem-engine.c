@@ -668,6 +668,39 @@ static void test_wear(Fixture *f, gconstpointer unused)
                       4096 * (50 * seconds + 3 + 2 * HOT));
 }
 
+static void spare_all_nvm(HybridmemParameters *p)
+{
+    p->max_nvm_writes = 1;
+}
+
+/* The hot set goes to nvm, and must stay: nobody is kept awake by that. */
+static void test_wear_rests(Fixture *f, gconstpointer unused)
+{
+    uint64_t refused;
+    unsigned done = 0;
+
+    RUN_UNTIL(stats(&f->hm).done >= HOT);
+    set_params(&f->hm, spare_all_nvm);
+    for (unsigned i = 0; i < HOT; i++) {
+        HmMove mv = { BLOCKS - HOT + i, HOT_FIRST + i };
+        HmRequest swap = {
+            .kind = HM_REQUEST_SWAP,
+            .moves = &mv,
+            .n_moves = 1,
+            .finished = count_finished,
+            .opaque = &done,
+        };
+
+        hm_engine_submit(&f->hm, &swap);
+        RUN_UNTIL(done == i + 1);
+    }
+    RUN_UNTIL(interval_now(&f->hm) == 80);
+    refused = stats(&f->hm).skipped[HM_MOVE_BUDGET];
+    many_windows(f);
+    g_assert_cmpuint(stats(&f->hm).skipped[HM_MOVE_BUDGET], >, refused);
+    g_assert_cmpuint(interval_now(&f->hm), ==, 80);
+}
+
 static void shuffle(HybridmemParameters *p)
 {
     p->policy = HYBRIDMEM_POLICY_SHUFFLE;
@@ -856,6 +889,8 @@ int main(int argc, char **argv)
                test_budget, tear_down);
     g_test_add("/hybridmem/engine/wear", Fixture, NULL, set_up,
                test_wear, tear_down);
+    g_test_add("/hybridmem/engine/wear-rests", Fixture, NULL, set_up,
+               test_wear_rests, tear_down);
     g_test_add("/hybridmem/engine/requests", Fixture, NULL, set_up,
                test_requests, tear_down);
     g_test_add("/hybridmem/engine/rebalance-anew", Fixture, NULL, set_up,
