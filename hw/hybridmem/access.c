@@ -18,6 +18,12 @@
 
 /* The longest leave that is told apart. */
 #define WEIGHT_MAX 255
+/* Longer is not remembered; more than the longest leave that anybody has. */
+#define AGE_MAX 448
+
+/* While calm: one block in so many in a window, runs of so many together. */
+#define CALM_PARTS (1u << LEVEL_COLD)
+#define CALM_RUN 32
 
 /* Rates: 16 bits, RATE_ONE is all pages in every window; 0: never seen. */
 #define RATE_ONE 65535
@@ -26,7 +32,11 @@
 /* Eighths of a doubling of a 16 bit number; bucket 0 is a rate of 0. */
 #define BUCKETS (16 * 8 + 1)
 
-/* What is left of the evidence one window later. */
+/*
+ * What is left of the evidence one window later; while calm, when all have been
+ * looked at once: else that of a few hot blocks would be gone before their leave
+ * is over.
+ */
 #define FADE 0.95
 #define TIME_BITS 10
 #define TIME_MASK ((1u << TIME_BITS) - 1)
@@ -46,6 +56,8 @@ struct HmAccess {
     uint32_t pages_per_block;
     uint32_t window;
     uint32_t hand;
+    uint32_t aged;              /* next block to see that its time is known */
+    uint32_t run;               /* see scattered() */
     bool cold_costs;
     bool calm;
     uint32_t fault_pages;
@@ -100,6 +112,7 @@ HmAccess *hm_access_new(uint64_t pages, uint32_t pages_per_block)
     a->blocks = blocks;
     a->pages_per_block = pages_per_block;
     a->fault_pages = 1;
+    a->run = CLAMP(blocks / 64, 1, CALM_RUN);
     a->hist[0] = blocks;
     a->block = hm_bigmem_new(block_bytes(a));
     hm_access_set_half_life(a, HM_ACCESS_HALF_LIFE);
@@ -166,30 +179,91 @@ static uint64_t faults_of(const HmAccess *a, uint32_t block)
     return DIV_ROUND_UP(pages_of(a, block), a->fault_pages);
 }
 
-/* The hand has gone round once at @end: put what comes before it in front. */
-static void in_order(uint32_t *block, uint8_t *weight, size_t wrap, size_t n)
+/*
+ * Time is modulo 2^TIME_BITS: a block that the hand does not reach for so long
+ * must not look as if it had just been looked at.  All pass here in AGE_MAX
+ * windows, so none is older than twice that.
+ */
+static void keep_ages(HmAccess *a)
 {
+    for (uint32_t n = a->blocks / AGE_MAX + 1; n; n--) {
+        Block *b = &a->block[a->aged];
+
+        if (windows_since(a, b) > AGE_MAX) {
+            b->looked = (a->window - AGE_MAX) & TIME_MASK;
+        }
+        if (++a->aged == a->blocks) {
+            a->aged = 0;
+        }
+    }
+}
+
+/*
+ * While calm the hand passes runs of blocks that lie CALM_PARTS runs apart, and
+ * comes back for the others, so that what it passes in a window is of all RAM.
+ * The last blocks, less than so many runs, come last.
+ */
+static uint32_t scattered(const HmAccess *a, uint32_t hand)
+{
+    uint32_t part = a->blocks / (a->run * CALM_PARTS) * a->run;
+    uint32_t nth = hand % MAX(part, 1);
+
+    if (hand >= part * CALM_PARTS) {
+        return hand;
+    }
+    return (nth / a->run * CALM_PARTS + hand / part) * a->run + nth % a->run;
+}
+
+typedef struct Picked {
+    uint32_t *block;
+    uint8_t *weight;
+    size_t n;
+    size_t wrap;                /* of these were picked before the hand's end */
+} Picked;
+
+/* The hand has gone round once: put what comes before its end in front. */
+static void in_order(const Picked *p)
+{
+    size_t rest = p->n - p->wrap;
     g_autofree uint32_t *b = NULL;
     g_autofree uint8_t *w = NULL;
 
-    if (wrap == 0 || wrap == n) {
+    if (p->wrap == 0 || rest == 0) {
         return;
     }
-    b = g_memdup2(block, wrap * sizeof(*block));
-    w = g_memdup2(weight, wrap);
-    memmove(block, block + wrap, (n - wrap) * sizeof(*block));
-    memmove(weight, weight + wrap, n - wrap);
-    memcpy(block + n - wrap, b, wrap * sizeof(*block));
-    memcpy(weight + n - wrap, w, wrap);
+    b = g_memdup2(p->block, p->wrap * sizeof(*b));
+    w = g_memdup2(p->weight, p->wrap);
+    memmove(p->block, p->block + p->wrap, rest * sizeof(*b));
+    memmove(p->weight, p->weight + p->wrap, rest);
+    memcpy(p->block + rest, b, p->wrap * sizeof(*b));
+    memcpy(p->weight + rest, w, p->wrap);
+}
+
+static int by_number(const void *one, const void *other)
+{
+    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
+
+    return (a > b) - (a < b);
+}
+
+static void sort(const Picked *p)
+{
+    g_autofree uint64_t *item = g_new(uint64_t, p->n);
+
+    for (size_t i = 0; i < p->n; i++) {
+        item[i] = (uint64_t)p->block[i] << 8 | p->weight[i];
+    }
+    qsort(item, p->n, sizeof(*item), by_number);
+    for (size_t i = 0; i < p->n; i++) {
+        p->block[i] = item[i] >> 8;
+        p->weight[i] = item[i] & 0xff;
+    }
 }
 
 /* @all: the limits left room for all whose leave was over. */
 static void set_haste(HmAccess *a, bool all, uint64_t faults,
                       uint64_t max_faults)
 {
-    if (a->calm) {
-        return;
-    }
     if (!all) {
         a->haste -= a->haste > 0;
     } else if (faults <= max_faults / 2 && a->haste < LEVEL_HOT) {
@@ -225,36 +299,41 @@ size_t hm_access_pick(HmAccess *a, const unsigned long *known,
     uint64_t may = max_faults + MIN(a->saved, UINT64_MAX - max_faults);
     uint32_t scan = MIN(a->blocks, SCAN_MAX);
     unsigned haste = a->calm ? 0 : a->haste;
+    Picked p = { block, weight };
     uint64_t faults = 0;
-    size_t n = 0, wrap = 0;
 
     if (a->calm) {
-        max = MIN(max, DIV_ROUND_UP(a->blocks, 1u << LEVEL_COLD));
+        max = MIN(max, DIV_ROUND_UP(a->blocks, CALM_PARTS));
     }
     a->window++;
     a->saved = 0;
-    for (; scan && n < max; scan--) {
-        const Block *b = &a->block[a->hand];
+    keep_ages(a);
+    for (; scan && p.n < max; scan--) {
+        uint32_t next = a->calm ? scattered(a, a->hand) : a->hand;
+        const Block *b = &a->block[next];
         uint32_t since = windows_since(a, b);
 
-        if (since << haste >= 1u << b->level &&
-            !all_known(a, known, a->hand)) {
-            if (faults_of(a, a->hand) > may - faults) {
+        if (since << haste >= 1u << b->level && !all_known(a, known, next)) {
+            if (faults_of(a, next) > may - faults) {
                 a->saved = may - faults;
                 break;
             }
-            faults += faults_of(a, a->hand);
-            block[n] = a->hand;
-            weight[n++] = MIN(since, WEIGHT_MAX);
+            faults += faults_of(a, next);
+            block[p.n] = next;
+            weight[p.n++] = MIN(since, WEIGHT_MAX);
         }
         if (++a->hand == a->blocks) {
             a->hand = 0;
-            wrap = n;
+            p.wrap = p.n;
         }
     }
-    set_haste(a, scan == 0, faults, max_faults);
-    in_order(block, weight, wrap, n);
-    return n;
+    if (a->calm) {
+        sort(&p);
+    } else {
+        set_haste(a, scan == 0, faults, max_faults);
+        in_order(&p);
+    }
+    return p.n;
 }
 
 /* -- What was found -- */
@@ -315,8 +394,11 @@ static void look(HmAccess *a, const HmWindow *w, size_t i)
 
 void hm_access_window(HmAccess *a, const HmWindow *w)
 {
+    double part = (double)w->n_watched / a->blocks;
+    double left = a->calm ? pow(FADE, part) : FADE;
+
     for (unsigned i = 0; i < ARRAY_SIZE(a->evidence); i++) {
-        hm_isotonic_fade(a->evidence[i], BUCKETS, FADE);
+        hm_isotonic_fade(a->evidence[i], BUCKETS, left);
     }
     for (size_t i = 0; i < w->n_watched; i++) {
         look(a, w, i);

@@ -206,14 +206,32 @@ static size_t pick(Hybridmem *hm, const HybridmemParameters *p,
                           faults);
 }
 
-/*
- * Adds up what the window has seen, and what needed not to be looked at;
- * returns the pages in nvm.
- */
-static uint64_t account(Hybridmem *hm, const HmWindow *w)
+/* Pages in nvm that looks at these blocks would find, by what they found. */
+static double expected_in_nvm(const Hybridmem *hm, const HmWindow *w)
+{
+    double expected = 0;
+
+    for (size_t i = 0; i < w->n_watched; i++) {
+        uint64_t first = (uint64_t)w->watched[i] * hm->pages_per_block;
+        uint64_t end = MIN(first + hm->pages_per_block, hm->pages);
+        double rate = hm_access_rate(hm->accesses->rates, w->watched[i]);
+
+        if (rate == 0 || hm_engine_tier_of_page(hm, first) != HM_TIER_NVM) {
+            continue;
+        }
+        for (uint64_t p = first; p < end; p++) {
+            expected += w->known && test_bit(p, w->known) ? 0 : rate;
+        }
+    }
+    return expected;
+}
+
+/* Pages that the window has seen, and that were not known; by tier. */
+static void count_seen(Hybridmem *hm, const HmWindow *w,
+                       uint64_t seen[HM_TIER__MAX],
+                       uint64_t read[HM_TIER__MAX])
 {
     const unsigned long *written = hm->accesses->written;
-    uint64_t seen[HM_TIER__MAX] = { }, read[HM_TIER__MAX] = { };
 
     for (size_t i = 0; i < w->n_watched; i++) {
         uint64_t first = (uint64_t)w->watched[i] * hm->pages_per_block;
@@ -228,6 +246,18 @@ static uint64_t account(Hybridmem *hm, const HmWindow *w)
             }
         }
     }
+}
+
+/*
+ * Adds up what the window has seen, and what needed not to be looked at;
+ * returns the pages in nvm.
+ */
+static uint64_t account(Hybridmem *hm, const HmWindow *w)
+{
+    uint64_t seen[HM_TIER__MAX] = { }, read[HM_TIER__MAX] = { };
+
+    count_seen(hm, w, seen, read);
+    hm_pace_reads(&hm->pace, seen[HM_TIER_NVM], expected_in_nvm(hm, w));
     qemu_mutex_lock(&hm->lock);
     hm->stats.access_windows++;
     hm->stats.watched_bytes += w->n_watched * hm->block_size;
@@ -298,7 +328,6 @@ void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
         return;
     }
     nvm_pages = account(hm, w);
-    hm_pace_seen(&hm->pace, HM_SENSE_ACCESSES, nvm_pages);
     hm_recorder_window(hm->recorder, w, nvm_pages);
     hm_access_window(hm->accesses->rates, w);
     hm_policy_observe(hm->policy, w);

@@ -223,8 +223,7 @@ static void digest(Hybridmem *hm)
     hm_stats_window(hm, elapsed_ms, logged_us);
     hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
     hm_policy_observe(hm->policy, &window);
-    hm_pace_seen(&hm->pace, HM_SENSE_WRITES,
-                 hm->stats.window_dirty[HM_TIER_NVM]);
+    hm_pace_writes(&hm->pace, hm->stats.window_dirty[HM_TIER_NVM]);
     hm_recorder_window(hm->recorder, &window,
                        hm->stats.window_dirty[HM_TIER_NVM]);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
@@ -372,6 +371,17 @@ static int64_t rest_until(const Hybridmem *hm, const HybridmemParameters *p,
     return now + MAX(now - start_ns - windows, 0);
 }
 
+/* Of this window, for the next one. */
+static void judge_length(Hybridmem *hm, const HybridmemParameters *p)
+{
+    uint64_t dram = hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM);
+
+    hm_pace_written(&hm->pace, p->window,
+                    hm->stats.window_dirty[HM_TIER_DRAM] +
+                    hm->stats.window_dirty[HM_TIER_NVM],
+                    dram * hm->pages_per_block);
+}
+
 static void one_interval(Hybridmem *hm)
 {
     HybridmemParameters p = hm_parameters(hm);
@@ -410,11 +420,7 @@ static void one_interval(Hybridmem *hm)
     hm_pace_window(&hm->pace, wanted,
                    hm_frames_tier_blocks(hm->frames, HM_TIER_DRAM));
     if (!whole) {
-        hm_pace_written(&hm->pace, hm->stats.window_dirty[HM_TIER_DRAM] +
-                        hm->stats.window_dirty[HM_TIER_NVM],
-                        (uint64_t)hm_frames_tier_blocks(hm->frames,
-                                                        HM_TIER_DRAM) *
-                        hm->pages_per_block);
+        judge_length(hm, &p);
         spend_until(hm, end);
     }
 }

@@ -12,31 +12,45 @@
 #define MORE 1.5
 #define SLACK 16
 
-void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages)
+static void seen(HmPace *p, uint64_t nvm_pages, double expected)
 {
-    double *usual = &p->usual[sense];
-
-    p->changed |= nvm_pages > MORE * *usual + SLACK;
-    *usual += (nvm_pages - *usual) / HM_PACE_USUAL;
+    p->changed |= nvm_pages > MORE * expected + SLACK;
 }
 
-void hm_pace_written(HmPace *p, uint64_t pages, uint64_t dram)
+void hm_pace_writes(HmPace *p, uint64_t nvm_pages)
 {
-    double *usual = &p->usual[HM_SENSE_WRITES];
+    seen(p, nvm_pages, p->usual);
+    p->usual += (nvm_pages - p->usual) / HM_PACE_USUAL;
+}
 
-    if (pages < dram / 2 && p->halved) {
-        p->halved--;
-        *usual *= 2;
-    }
-    for (; pages > 2 * dram && p->halved < HM_PACE_HALVINGS; pages /= 2) {
-        p->halved++;
-        *usual /= 2;
-    }
+void hm_pace_reads(HmPace *p, uint64_t nvm_pages, double expected)
+{
+    seen(p, nvm_pages, expected);
+}
+
+static uint32_t shortest(uint32_t window)
+{
+    return MIN(window, HM_PACE_SHORTEST_MS);
 }
 
 uint32_t hm_pace_length(const HmPace *p, uint32_t window)
 {
-    return MAX(window >> p->halved, MIN(window, HM_PACE_SHORTEST_MS));
+    return MAX(window >> p->halved, shortest(window));
+}
+
+void hm_pace_written(HmPace *p, uint32_t window, uint64_t pages,
+                     uint64_t dram)
+{
+    double before = hm_pace_length(p, window);
+
+    if (pages < dram / 2 && p->halved) {
+        p->halved--;
+    }
+    for (; pages > 2 * dram && p->halved < HM_PACE_HALVINGS &&
+         hm_pace_length(p, window) > shortest(window); pages /= 2) {
+        p->halved++;
+    }
+    p->usual *= hm_pace_length(p, window) / before;
 }
 
 void hm_pace_reset(HmPace *p)

@@ -71,10 +71,9 @@ static uint32_t pages_of(const Sim *s, uint32_t block)
     return MIN(s->ppb, s->pages - (uint64_t)block * s->ppb);
 }
 
-/* A leave is known modulo 2^10, and told up to 255. */
 static uint32_t weight_of(const Sim *s, uint32_t block)
 {
-    return MIN((s->window - s->b[block].looked) % 1024, 255);
+    return MIN(s->window - s->b[block].looked, 255);
 }
 
 /* What holds for every list. */
@@ -430,6 +429,82 @@ static void test_calm_hot(void)
         g_assert_cmpuint(s.b[b].looks, ==, 2);
     }
     sim_end(&s);
+}
+
+/* Wherever a hot set is, each window sees its part. */
+static void test_calm_scattered(void)
+{
+    static const uint32_t blocks[] = { 4096, 4096 + 100, 300, 5 };
+
+    for (size_t c = 0; c < G_N_ELEMENTS(blocks); c++) {
+        Sim s;
+
+        sim_init(&s, blocks[c], 1);
+        run(&s, 50, none_of_it);
+        hm_access_set_calm(s.a, true);
+        run(&s, 16, none_of_it);
+        for (unsigned w = 0; w < 32; w++) {
+            unsigned in[17] = { };
+
+            window(&s, s.blocks, UINT32_MAX, none_of_it);
+            for (size_t i = 0; i < s.n; i++) {
+                in[s.block[i] / 256]++;
+            }
+            for (unsigned i = 0; c == 0 && i < 16; i++) {
+                g_assert_cmpuint(in[i], ==, 32);
+            }
+        }
+        for (uint32_t b = 0; b < s.blocks; b++) {
+            g_assert_cmpuint(s.b[b].longest, <=, 15);
+            g_assert_cmpuint(s.window - s.b[b].looked, <, 8);
+        }
+        sim_end(&s);
+    }
+}
+
+/* Few of them, of which nothing is seen for 63 windows: that is remembered. */
+static uint32_t first_four(Sim *s, uint32_t block)
+{
+    return block < 4 ? pages_of(s, block) : 0;
+}
+
+static void test_calm_remembers(void)
+{
+    Sim s;
+
+    sim_init(&s, 4000, 4);
+    run(&s, 200, first_four);
+    hm_access_set_calm(s.a, true);
+    for (unsigned w = 0; w < 2000; w++) {
+        window(&s, s.blocks, UINT32_MAX, first_four);
+        g_assert_cmpfloat(hm_access_expected(s.a, 0).part, >, 0.9);
+        g_assert_cmpfloat(hm_access_expected(s.a, 0).below, <, 0.3);
+    }
+    sim_end(&s);
+}
+
+/*
+ * What is not reached for longer than time goes is not taken for what has just
+ * been looked at.
+ */
+static void test_never_reached(void)
+{
+    static const struct {
+        uint32_t blocks, max;
+    } c[] = { { 2940, 2 }, { 5000, 4 }, { 1030, 1 }, { 2048, 1 } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(c); i++) {
+        Sim s;
+
+        sim_init(&s, c[i].blocks, 1);
+        for (unsigned w = 0; w < 10 * c[i].blocks; w++) {
+            window(&s, c[i].max, UINT32_MAX, all_of_it);
+        }
+        for (uint32_t b = 0; b < s.blocks; b++) {
+            g_assert_cmpuint(s.b[b].looks, >, 1);
+        }
+        sim_end(&s);
+    }
 }
 
 /* 200 fickle ones, 40 that are always used, 40 that never are. */
@@ -950,6 +1025,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access/haste", test_haste);
     g_test_add_func("/hybridmem/access/calm", test_calm);
     g_test_add_func("/hybridmem/access/calm-hot", test_calm_hot);
+    g_test_add_func("/hybridmem/access/calm-scattered", test_calm_scattered);
+    g_test_add_func("/hybridmem/access/calm-remembers", test_calm_remembers);
+    g_test_add_func("/hybridmem/access/never-reached", test_never_reached);
     g_test_add_func("/hybridmem/access/leave", test_leave);
     g_test_add_func("/hybridmem/access/stable-ones-wait",
                     test_stable_ones_wait);

@@ -19,7 +19,8 @@
  *
  * While calm, nobody has a use for haste: leave is kept in full, and at most
  * one block in 2^LEVEL_COLD is looked at in a window, or those that haste had
- * looked at together would come together again.  Haste is kept for later.
+ * looked at together would come together again.  These are taken from all of
+ * RAM, so that a hot set is seen wherever it is.  Haste is kept for later.
  *
  * A rate is a noisy measure: of blocks that are all accessed equally often
  * some show a higher one.  What is to be expected of a block is therefore
@@ -66,7 +67,7 @@ void hm_access_set_cold_costs(HmAccess *a, bool costs);
 /* Pages that one page fault maps: those of a huge page; 1 by default. */
 void hm_access_set_fault_pages(HmAccess *a, uint32_t pages);
 
-/* Does nothing need to move? */
+/* Have windows become fewer, because (almost) nothing needs to move? */
 void hm_access_set_calm(HmAccess *a, bool calm);
 
 /*

@@ -8,11 +8,12 @@
  * where they belong, windows only confirm that.  So after HM_PACE_CALM calm
  * windows in a row the interval doubles, up to a limit; one that is not calm,
  * and it is back where it was.  A window is calm if the policy made (almost) no
- * plan after it, and if it did not see clearly more pages in nvm than windows
- * have lately: where the guest's hot set has moved policies make no plan at
- * first, for they have to learn.  What is usual follows what is seen in some
- * HM_PACE_USUAL windows.  A change is thus seen late by the limit at most, and
- * learned from at full pace.
+ * plan after it, and if it did not see clearly more pages in nvm than were to be
+ * expected: where the guest's hot set has moved policies make no plan at first,
+ * for they have to learn.  Of writes, all of which are seen, what windows have
+ * seen lately is expected; of reads what the blocks that were looked at have
+ * shown before, for in each window these are others.  A change is thus seen
+ * late by the limit at most, and learned from at full pace.
  *
  * What a window tells of a page is one bit.  If twice as many pages are written
  * in it as dram holds, it cannot tell which of them are the hottest: a cold
@@ -25,14 +26,13 @@
 #ifndef HW_HYBRIDMEM_PACE_H
 #define HW_HYBRIDMEM_PACE_H
 
-#include "hw/hybridmem/window.h"
-
 /* Calm windows, for each doubling. */
 #define HM_PACE_CALM 4
 
 /* Of the blocks of dram, one in so many may be in a plan of a calm window. */
 #define HM_PACE_FEW 1024
 
+/* Windows that make what is usual. */
 #define HM_PACE_USUAL 8
 
 #define HM_PACE_HALVINGS 5
@@ -43,18 +43,25 @@
 typedef struct HmPace {
     unsigned calm;              /* such windows since the last doubling */
     unsigned doubled;           /* times */
-    bool changed;               /* this window saw more than usual */
+    bool changed;               /* this window saw more than expected */
     unsigned halved;            /* times: windows of writes */
-    double usual[HM_SENSE__MAX];        /* pages seen in nvm */
+    double usual;               /* pages written in nvm, in a window */
 } HmPace;
 
-/* A window of this sense has seen so many pages in nvm. */
-void hm_pace_seen(HmPace *p, HmSense sense, uint64_t nvm_pages);
+/* A window of writes has seen so many pages in nvm. */
+void hm_pace_writes(HmPace *p, uint64_t nvm_pages);
 
-/* So many pages were written in this window, of which dram holds @dram. */
-void hm_pace_written(HmPace *p, uint64_t pages, uint64_t dram);
+/* One of accesses has, that were not written; so many were @expected. */
+void hm_pace_reads(HmPace *p, uint64_t nvm_pages, double expected);
 
-/* Milliseconds of the next window of writes, of @window. */
+/*
+ * So many pages were written in this window, of which dram holds @dram; @window
+ * is what was asked for.
+ */
+void hm_pace_written(HmPace *p, uint32_t window, uint64_t pages,
+                     uint64_t dram);
+
+/* Milliseconds of the next window of writes, of @window that was asked for. */
 uint32_t hm_pace_length(const HmPace *p, uint32_t window);
 
 /*

@@ -4,7 +4,7 @@
  *
  * The two senses are never awake at the same time: the dirty log tells
  * writes, and dropped page-table entries tell any access.  After a drop the
- * first access to a page looks like a write (see sampler.h), so their
+ * first access to a page looks like a write (see access-sampler.h), so their
  * windows alternate.
  */
 #ifndef HW_HYBRIDMEM_WINDOW_H
