@@ -7,8 +7,8 @@ import pathlib
 import sys
 
 from . import cells as cells_
-from .cells import (ALL_DRAM, ALL_NVM, DAMON, FOUR, FOUR_SHARE, LINUX, MODE,
-                    OPTIMUM, UNMANAGED, Cell)
+from .cells import (ALL_DRAM, ALL_NVM, DAMON, FOUR, FOUR_SHARE, KERNELS, LINUX,
+                    MODE, OPTIMUM, UNMANAGED, Cell)
 from .results import LINE, PAGE
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
@@ -69,6 +69,16 @@ def time_over_dram(traffic, base, nvm):
         base.instructions * SECONDS, whole_traffic(base))["latency-s"].typical
 
 
+def guests_time(result, traffic, base, unmanaged, nvm):
+    """The same without what the manager misses in memory of its own; None where
+    that is not told from the guest's."""
+    if result.cell.row in KERNELS or not unmanaged:
+        return None
+    own = {} if result.cell.row == MODE else \
+        {"other": {**unmanaged.ranges["other"], "bytes": 0}}
+    return time_over_dram({**traffic, **own}, base, nvm)
+
+
 def energy(traffic, instructions, nvm):
     """Joules, modelled."""
     return hybridmem_models.account_ranges(
@@ -125,6 +135,8 @@ def row(name, result, traffic, base, unmanaged):
         "left": writebacks / unmanaged.ranges["nvm"]["writebacks"]
         if unmanaged else None,
         "time": {m: time_over_dram(traffic, base, m) for m in MODELS},
+        "guests-time": {m: guests_time(result, traffic, base, unmanaged, m)
+                        for m in MODELS},
         "moves": pages, "copied-bytes": copied,
         "more-instructions": result.instructions / unmanaged.instructions - 1
         if own else None,
@@ -139,7 +151,8 @@ def all_dram(base, unmanaged):
     found = row(ALL_DRAM, base, whole_traffic(base), base, unmanaged)
     found.update({"nvm-fills": 0, "nvm-writebacks": 0, "wear": 0.0,
                   "left": found["left"] and 0.0, "energy": 1.0,
-                  "time": {m: 1.0 for m in MODELS}, "moves": None,
+                  "time": {m: 1.0 for m in MODELS},
+                  "guests-time": {m: 1.0 for m in MODELS}, "moves": None,
                   "copied-bytes": None})
     return found
 
@@ -151,7 +164,8 @@ def optimum(unmanaged, said):
             "nvm-fills": None, "nvm-writebacks": said["bound"],
             "left": said["bound"] / said["unmanaged"]
             if said["unmanaged"] else None,
-            "time": None, "moves": said["feasible-moves"],
+            "time": None, "guests-time": None,
+            "moves": said["feasible-moves"],
             "copied-bytes": None, "more-instructions": None, "energy": None,
             "wear": None}
 

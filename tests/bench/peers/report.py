@@ -24,7 +24,10 @@ Counted by the lab's meter between two marks of the guest; all rows but
 managers' own among them; in memory mode those of the medium. *Left*: of the
 unmanaged run's write-backs. *Time*: modelled, over all-DRAM
 (`over_dram`, each miss waited for alone, the manager's own misses, too), if
-NVM is CXL memory or Optane. What the manager executes is not in it, as if it
+NVM is CXL memory or Optane. *Guest's*: the same, but with the misses that the
+server made in memory of its own in the unmanaged run: what the guest's accesses
+and the copies of moves take, as if the manager had caches and a CPU to itself;
+where the kernel manages these are not told apart. What the manager executes is not in it, as if it
 had a CPU to spare, but in *instructions*: of the whole run, above the
 unmanaged one, learning included. *Moves*: pages that came to DRAM; *copied*: by moves, both ways, MiB.
 *Energy*: modelled, over all-DRAM, if NVM is STT-MRAM (a write 100 times a
@@ -53,12 +56,13 @@ def plain(value, form):
 
 def line_of(figures):
     """A line of the main table."""
-    time = figures["time"] or {}
+    time, guests = figures["time"] or {}, figures["guests-time"] or {}
     wear, copied = figures["wear"], figures["copied-bytes"]
     return [figures["workload"], f"{figures['dram-percent']} %",
             figures["row"], number(figures["nvm-fills"]),
             number(figures["nvm-writebacks"]), part(figures["left"]),
             *(plain(time.get(m), ".3f") for m in MODELS),
+            *(plain(guests.get(m), ".3f") for m in MODELS),
             number(figures["moves"]),
             plain(copied and copied / MiB, ",.0f") if copied != 0 else "0",
             part(figures["more-instructions"], 1, "+"),
@@ -69,7 +73,8 @@ def line_of(figures):
 def main_table(table):
     """A row for each cell, and for what is made of it."""
     heads = ["workload", "DRAM", "row", "nvm fills", "nvm write-backs",
-             "left", *(f"time, {m}" for m in MODELS), "moves", "copied",
+             "left", *(f"time, {m}" for m in MODELS),
+             *(f"guest's, {m}" for m in MODELS), "moves", "copied",
              "instructions", "energy", "wear"]
     return markdown(heads, [line_of(f) for f in table.values()])
 

@@ -68,6 +68,24 @@ class FiguresTest(unittest.TestCase):
                 rows[Cell("gups", 10, row)]["time"]["cxl"],
                 1 + fills * fakelab.TOTAL * extra / base, places=9)
 
+    def test_guests_time(self):
+        """Without 1000 misses that only the manager had; not where the kernel
+        manages."""
+        found = fakes()
+        cell = cell_of("gups-10-benefit")
+        meter = json.loads(json.dumps(found[cell].data["meter"]))
+        meter["phases"][results.PHASE]["ranges"]["other"]["fills"] += 1000
+        found[cell].data["meter"] = meter
+        rows = figures.rows(found, {})
+        mine, base = rows[cell], 1 + (fakelab.TOTAL + 7) * 100e-9
+        self.assertAlmostEqual(mine["time"]["cxl"] - mine["guests-time"]["cxl"],
+                               1000 * 100e-9 / base, places=9)
+        for row in ("all-dram", "all-nvm", "memory-mode", "unmanaged", "cmq"):
+            said = rows[Cell("gups", 10, row)]
+            self.assertEqual(said["time"], said["guests-time"])
+        said = rows[Cell("gups", 10, "linux-tiering")]["guests-time"]
+        self.assertEqual(list(said.values()), [None, None])
+
     def test_mode(self):
         """A miss waits for its tag and for nvm; what the medium does."""
         row = table()[Cell("gups", 10, "memory-mode")]
