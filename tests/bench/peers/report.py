@@ -192,7 +192,8 @@ def plot_rows(table):
                                              cells_.SHARES):
         found = [table.get(cells_.Cell(workload, share, r)) for r in BARS]
         if any(found):
-            yield (f'"{workload}\\n{share} %"',
+            label = workload.replace("-moving", "\\nmoving")
+            yield (f'"{label}\\n{share} %"',
                    *(f"{f['time'][TIME]:.4f}" if f else "?" for f in found),
                    *(f"{100 * f['left']:.3f}" if f and f["left"] is not None
                      else "?" for f in found))
@@ -220,7 +221,7 @@ set style fill solid 0.9 noborder
 set boxwidth 0.9
 set grid ytics back linecolor "#dddddd"
 set border 3
-set bmargin 3.5
+set bmargin 4.5
 set tics nomirror out
 set multiplot layout 2,1
 set key outside top center horizontal
