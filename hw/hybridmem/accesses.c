@@ -29,8 +29,8 @@ struct HmAccesses {
     uint8_t *weight;
     size_t room;                /* of those arrays */
     unsigned long *seen;
-    unsigned long *written;     /* by the log before, with all its doubts */
-    unsigned long *known;       /* without, but with what had just moved */
+    unsigned long *logged;      /* before, with all its doubts */
+    unsigned long *used;        /* the same, but what had just moved */
     uint64_t host_page;         /* bytes */
     int64_t window_at_ns;       /* end of the last one */
     NotifierWithReturn migration;
@@ -108,8 +108,8 @@ HmAccesses *hm_accesses_new(Hybridmem *hm)
     if (as->sampler) {
         make_rates(as, hm);
         as->seen = bitmap_new(hm->pages);
-        as->written = bitmap_new(hm->pages);
-        as->known = bitmap_new(hm->pages);
+        as->logged = bitmap_new(hm->pages);
+        as->used = bitmap_new(hm->pages);
         hm_access_sampler_fine(as->sampler, !migration_is_running());
         migration_add_notifier(&as->migration, migration_starts);
     }
@@ -124,8 +124,8 @@ void hm_accesses_free(HmAccesses *as)
         hm_access_free(as->rates);
     }
     g_free(as->seen);
-    g_free(as->written);
-    g_free(as->known);
+    g_free(as->logged);
+    g_free(as->used);
     g_free(as->block);
     g_free(as->weight);
     g_free(as);
@@ -156,14 +156,18 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
     HmAccesses *as = hm->accesses;
 
     if (hm_accesses_wanted(hm)) {
-        bitmap_copy(as->written, dirty, hm->pages);
+        bitmap_copy(as->logged, dirty, hm->pages);
+        bitmap_copy(as->used, dirty, hm->pages);
     }
     if (kvm_enabled() && as->sampler) {
         hm_access_sampler_doubt(as->sampler, dirty);
     }
-    if (hm_accesses_wanted(hm)) {
-        bitmap_copy(as->known, dirty, hm->pages);
-    }
+}
+
+unsigned long *hm_accesses_used(const Hybridmem *hm)
+{
+    return hm_accesses_wanted(hm) && hm->policy->ops->knows_writes ?
+           hm->accesses->used : NULL;
 }
 
 void hm_accesses_release(HmAccesses *as)
@@ -231,7 +235,7 @@ static void count_seen(Hybridmem *hm, const HmWindow *w,
                        uint64_t seen[HM_TIER__MAX],
                        uint64_t read[HM_TIER__MAX])
 {
-    const unsigned long *written = hm->accesses->written;
+    const unsigned long *logged = hm->accesses->logged;
 
     for (size_t i = 0; i < w->n_watched; i++) {
         uint64_t first = (uint64_t)w->watched[i] * hm->pages_per_block;
@@ -242,7 +246,7 @@ static void count_seen(Hybridmem *hm, const HmWindow *w,
                 HmTier tier = hm_engine_tier_of_page(hm, p);
 
                 seen[tier]++;
-                read[tier] += !test_bit(p, written);
+                read[tier] += !test_bit(p, logged);
             }
         }
     }
@@ -288,7 +292,7 @@ void hm_accesses_begin(Hybridmem *hm, const HybridmemParameters *p,
     *w = (HmWindow) {
         .sense = HM_SENSE_ACCESSES,
         .seen = as->seen,
-        .known = hm_policy_known(hm->policy, as->known),
+        .known = hm_policy_known(hm->policy, as->logged),
     };
     w->n_watched = pick(hm, p, w->known);
     w->watched = as->block;

@@ -177,7 +177,7 @@ static void spend_until(Hybridmem *hm, int64_t until_ns)
 }
 
 /* What moved looks written at its first access: says nothing. */
-static void drop_echo(Hybridmem *hm)
+static void drop_echo(const Hybridmem *hm, unsigned long *seen)
 {
     guint i;
 
@@ -187,10 +187,24 @@ static void drop_echo(Hybridmem *hm)
         uint64_t first = block * hm->pages_per_block;
 
         /* The last block may be short. */
-        bitmap_clear(hm->dirty, first,
+        bitmap_clear(seen, first,
                      MIN(hm->pages_per_block, hm->pages - first));
     }
+}
+
+/* hm->dirty is what was written; returns what the policy is to see. */
+static const unsigned long *collect(Hybridmem *hm)
+{
+    unsigned long *used;
+
+    bitmap_zero(hm->dirty, hm->pages);
+    hm->sampler->ops->collect(hm->sampler, hm->dirty);
+    hm_accesses_filter(hm, hm->dirty);
+    used = hm_accesses_used(hm) ?: hm->dirty;
+    drop_echo(hm, hm->dirty);
+    drop_echo(hm, used);
     g_array_set_size(hm->just_moved, 0);
+    return used;
 }
 
 static gboolean is_long_ago(gpointer key, gpointer window, gpointer opaque)
@@ -205,26 +219,23 @@ static void digest(Hybridmem *hm)
     int64_t now = hm_now_ns();
     uint64_t elapsed_ms = (now - hm->observed_at_ns) / 1000000;
     uint64_t logged_us = (now - hm->logged_at_ns) / 1000;
-    HmWindow window = {
+    HmWindow written = {
         .sense = HM_SENSE_WRITES,
         .seen = hm->dirty,
         .elapsed_ms = elapsed_ms,
-    };
+    }, used = written;
 
     hm->observed_at_ns += elapsed_ms * 1000000;
     hm->logged_at_ns = hm->observed_at_ns;  /* if it stays on */
-    bitmap_zero(hm->dirty, hm->pages);
-    hm->sampler->ops->collect(hm->sampler, hm->dirty);
-    hm_accesses_filter(hm, hm->dirty);
-    drop_echo(hm);
+    used.seen = collect(hm);
     if (hm->mover->window) {
         hm->mover->window(hm, elapsed_ms);
     }
     hm_stats_window(hm, elapsed_ms, logged_us);
-    hm_heat_window(hm->heat, hm->dirty, elapsed_ms);
-    hm_policy_observe(hm->policy, &window);
+    hm_heat_window(hm->heat, used.seen, elapsed_ms);
+    hm_policy_observe(hm->policy, &used);
     hm_pace_writes(&hm->pace, hm->stats.window_dirty[HM_TIER_NVM]);
-    hm_recorder_window(hm->recorder, &window,
+    hm_recorder_window(hm->recorder, &written,
                        hm->stats.window_dirty[HM_TIER_NVM]);
     if (hm->stats.windows % FORGET_WINDOWS == 0) {
         g_hash_table_foreach_remove(hm->demoted, is_long_ago, hm);

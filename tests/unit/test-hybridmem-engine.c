@@ -15,6 +15,7 @@
 #define DRAM 128u
 #define HOT_FIRST 512u
 #define HOT 64u
+#define USED 900u       /* if more_used: nobody knows whether it is written */
 #define WINDOW_MS 5
 
 /* Longer than any wait in the engine; a broken engine fails, not hangs. */
@@ -254,6 +255,20 @@ void hm_accesses_digest(Hybridmem *hm, const HmWindow *w)
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
 {
     g_assert_false(watching);
+}
+
+static bool more_used;
+
+unsigned long *hm_accesses_used(const Hybridmem *hm)
+{
+    static DECLARE_BITMAP(used, BLOCKS);
+
+    if (!qatomic_read(&more_used)) {
+        return NULL;
+    }
+    bitmap_copy(used, hm->dirty, BLOCKS);
+    set_bit(USED, used);
+    return used;
 }
 
 /* --- latencies: a dram that is too busy, until it is not ---------------- */
@@ -648,6 +663,22 @@ static void test_pace(Fixture *f, gconstpointer unused)
     g_assert_cmpuint(interval_now(&f->hm), ==, 20);
 }
 
+/* What may only have been read: the policy sees it, but it is not counted. */
+static void test_used(Fixture *f, gconstpointer unused)
+{
+    HmStats s;
+
+    RUN_UNTIL(stats(&f->hm).done >= HOT);
+    qatomic_set(&more_used, true);
+    RUN_UNTIL(stats(&f->hm).done > HOT);
+    many_windows(f);
+    s = stats(&f->hm);
+    g_assert_cmpuint(s.window_dirty[HM_TIER_DRAM], ==, HOT);
+    g_assert_cmpuint(s.window_dirty[HM_TIER_NVM], ==, 0);
+    g_assert_cmpuint(s.done, ==, HOT + 1);
+    qatomic_set(&more_used, false);
+}
+
 static void spare_nvm(HybridmemParameters *p)
 {
     p->policy = HYBRIDMEM_POLICY_SHUFFLE;
@@ -885,6 +916,8 @@ int main(int argc, char **argv)
                test_short_pause, tear_down);
     g_test_add("/hybridmem/engine/pace", Fixture, NULL, set_up,
                test_pace, tear_down);
+    g_test_add("/hybridmem/engine/used", Fixture, NULL, set_up,
+               test_used, tear_down);
     g_test_add("/hybridmem/engine/budget", Fixture, NULL, set_up,
                test_budget, tear_down);
     g_test_add("/hybridmem/engine/wear", Fixture, NULL, set_up,

@@ -65,6 +65,11 @@ void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty)
 {
 }
 
+unsigned long *hm_accesses_used(const Hybridmem *hm)
+{
+    return NULL;
+}
+
 HmBalanceLimit hm_latencies_limit(const HmLatencies *l)
 {
     return (HmBalanceLimit) { };

@@ -74,7 +74,9 @@ struct HmPolicyOps {
 
     /*
      * Of accesses it wants to know of pages only that were not written in the
-     * window before: HmWindow.known.
+     * window before: HmWindow.known.  Its windows of writes have the pages, too,
+     * of which the log cannot tell whether they were written or read: those of
+     * which it was seen for the first time since they were looked at.
      */
     bool knows_writes;
 
