@@ -33,9 +33,9 @@
 #define BUCKETS (16 * 8 + 1)
 
 /*
- * What is left of the evidence one window later; while calm, when all have been
- * looked at once: else that of a few hot blocks would be gone before their leave
- * is over.
+ * What is left of the evidence one window later; while calm, when all have
+ * been looked at once: else that of a few hot blocks would be gone before
+ * their leave is over.
  */
 #define FADE 0.95
 #define TIME_BITS 10

@@ -280,8 +280,8 @@ void hm_accesses_yield(HmAccesses *as);
 /* Takes from @dirty pages that may only have been read. */
 void hm_accesses_filter(Hybridmem *hm, unsigned long *dirty);
 /*
- * What @dirty had before: pages that were used, written or not.  For policies to
- * which that is much the same; NULL: this one wants to know what was written.
+ * What @dirty had before: pages that were used, written or not.  For policies
+ * to which that is much the same; NULL: this one wants what was written.
  */
 unsigned long *hm_accesses_used(const Hybridmem *hm);
 /* Main loop. */

@@ -8,12 +8,12 @@
  * where they belong, windows only confirm that.  So after HM_PACE_CALM calm
  * windows in a row the interval doubles, up to a limit; one that is not calm,
  * and it is back where it was.  A window is calm if the policy made (almost) no
- * plan after it, and if it did not see clearly more pages in nvm than were to be
- * expected: where the guest's hot set has moved policies make no plan at first,
- * for they have to learn.  Of writes, all of which are seen, what windows have
- * seen lately is expected; of reads what the blocks that were looked at have
- * shown before, for in each window these are others.  A change is thus seen
- * late by the limit at most, and learned from at full pace.
+ * plan after it, and if it did not see clearly more pages in nvm than were to
+ * be expected: where the guest's hot set has moved policies make no plan at
+ * first, for they have to learn.  Of writes, all of which are seen, what
+ * windows have seen lately is expected; of reads what the blocks that were
+ * looked at have shown before, for in each window these are others.  A change
+ * is thus seen late by the limit at most, and learned from at full pace.
  *
  * What a window tells of a page is one bit.  If twice as many pages are written
  * in it as dram holds, it cannot tell which of them are the hottest: a cold

@@ -74,9 +74,9 @@ struct HmPolicyOps {
 
     /*
      * Of accesses it wants to know of pages only that were not written in the
-     * window before: HmWindow.known.  Its windows of writes have the pages, too,
-     * of which the log cannot tell whether they were written or read: those of
-     * which it was seen for the first time since they were looked at.
+     * window before: HmWindow.known.  Its windows of writes also have pages of
+     * which the log cannot tell whether they were written or read, for it was
+     * their first use since somebody had looked at them.
      */
     bool knows_writes;
 
