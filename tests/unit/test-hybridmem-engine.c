@@ -699,6 +699,23 @@ static void test_wear(Fixture *f, gconstpointer unused)
                       4096 * (50 * seconds + 3 + 2 * HOT));
 }
 
+/* By command. */
+static void swap_two(Hybridmem *hm, uint32_t promote, uint32_t demote)
+{
+    HmMove mv = { promote, demote };
+    unsigned done = 0;
+    HmRequest swap = {
+        .kind = HM_REQUEST_SWAP,
+        .moves = &mv,
+        .n_moves = 1,
+        .finished = count_finished,
+        .opaque = &done,
+    };
+
+    hm_engine_submit(hm, &swap);
+    RUN_UNTIL(done == 1);
+}
+
 static void spare_all_nvm(HybridmemParameters *p)
 {
     p->max_nvm_writes = 1;
@@ -708,22 +725,11 @@ static void spare_all_nvm(HybridmemParameters *p)
 static void test_wear_rests(Fixture *f, gconstpointer unused)
 {
     uint64_t refused;
-    unsigned done = 0;
 
     RUN_UNTIL(stats(&f->hm).done >= HOT);
     set_params(&f->hm, spare_all_nvm);
     for (unsigned i = 0; i < HOT; i++) {
-        HmMove mv = { BLOCKS - HOT + i, HOT_FIRST + i };
-        HmRequest swap = {
-            .kind = HM_REQUEST_SWAP,
-            .moves = &mv,
-            .n_moves = 1,
-            .finished = count_finished,
-            .opaque = &done,
-        };
-
-        hm_engine_submit(&f->hm, &swap);
-        RUN_UNTIL(done == i + 1);
+        swap_two(&f->hm, BLOCKS - HOT + i, HOT_FIRST + i);
     }
     RUN_UNTIL(interval_now(&f->hm) == 80);
     refused = stats(&f->hm).skipped[HM_MOVE_BUDGET];
@@ -840,21 +846,10 @@ static void limit_wear(HybridmemParameters *p)
 static void test_wear_later(Fixture *f, gconstpointer unused)
 {
     uint64_t windows, moves;
-    unsigned done = 0;
 
     set_params(&f->hm, manual);
     for (unsigned i = 0; i < 2000; i++) {
-        HmMove mv = { i % 2 ? 1 : 200, i % 2 ? 200 : 1 };
-        HmRequest swap = {
-            .kind = HM_REQUEST_SWAP,
-            .moves = &mv,
-            .n_moves = 1,
-            .finished = count_finished,
-            .opaque = &done,
-        };
-
-        hm_engine_submit(&f->hm, &swap);
-        RUN_UNTIL(done == i + 1);
+        swap_two(&f->hm, i % 2 ? 1 : 200, i % 2 ? 200 : 1);
     }
     windows = stats(&f->hm).windows;
     moves = stats(&f->hm).done;
