@@ -601,6 +601,24 @@ static void test_locked(void)
     ram_end(&r);
 }
 
+/* It is known at once, even if nothing is there that could be dropped. */
+static void test_locked_empty(void)
+{
+    enum { PAGES = 16 };
+    int fd = file_of(PAGES);
+    uint8_t *host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
+                         MAP_SHARED, fd, 0);
+
+    g_assert_true(host != MAP_FAILED);
+    if (syscall(SYS_mlock2, host, PAGES * PAGE, MLOCK_ONFAULT)) {
+        g_test_skip("no memory may be locked here");
+    } else {
+        cannot_sample(host, PAGES * PAGE, PAGE, "mem-lock");
+    }
+    munmap(host, PAGES * PAGE);
+    close(fd);
+}
+
 static uint64_t blocks_of_file(const Ram *r)
 {
     struct stat st;
@@ -702,6 +720,28 @@ static void test_doubt(void)
     doubt(true, true, 0xf0f0);
     /* A page may be back because of its neighbour. */
     doubt(false, false, 0xf0f0);
+}
+
+/* Pages that were not there had no need to be dropped, and are as doubtful. */
+static void test_doubt_absent(void)
+{
+    unsigned long dirty;
+    Ram r;
+
+    ram_init(&r, 16, 1);
+    watch_all(&r);
+    for (int w = 0; w < 3; w++) {
+        start(&r, false);
+        dirty = 0xffff;
+        hm_access_sampler_doubt(r.s, &dirty);
+        g_assert_cmphex(dirty, ==, 0);
+        finish(&r, false);
+        for (uint64_t p = 0; p < r.pages; p++) {
+            g_assert_false(present(&r, p));
+        }
+    }
+    check_content(&r);
+    ram_end(&r);
 }
 
 /* -- By the log ---------------------------------------------------------- */
@@ -1178,8 +1218,12 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/access-sampler/private", test_private);
     g_test_add_func("/hybridmem/access-sampler/hole", test_hole);
     g_test_add_func("/hybridmem/access-sampler/locked", test_locked);
+    g_test_add_func("/hybridmem/access-sampler/locked-empty",
+                    test_locked_empty);
     g_test_add_func("/hybridmem/access-sampler/restore", test_restore);
     g_test_add_func("/hybridmem/access-sampler/doubt", test_doubt);
+    g_test_add_func("/hybridmem/access-sampler/doubt-absent",
+                    test_doubt_absent);
     g_test_add_func("/hybridmem/access-sampler/log", test_log);
     g_test_add_func("/hybridmem/access-sampler/log-shared", test_log_shared);
     g_test_add_func("/hybridmem/access-sampler/log-not-possible",

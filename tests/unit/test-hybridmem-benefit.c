@@ -365,7 +365,7 @@ static void test_reads_only(void)
 }
 
 /*
- * Two sets that do not both fit, one read and one written as often.  The
+ * Two sets that do not both fit, one read often and one written seldom.  The
  * dearer one has dram, whatever the unit.
  */
 static void test_costs(void)
@@ -382,7 +382,7 @@ static void test_costs(void)
             .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
             .ppb = 1, .read_cost = row[i].read_cost,
             .write_cost = row[i].write_cost,
-            .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0.4, 0.4 } },
+            .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0.25, 0.25 } },
         };
         Sim s;
 
@@ -395,6 +395,21 @@ static void test_costs(void)
                         row[i].reads_win);
         g_assert_cmpfloat(in_dram(&s, &g, row[i].reads_win ? HOT : WARM), >,
                           0.8);
+        guest_end(&s, &g);
+    }
+
+    /* Of a page that is written more is read than of one that is only read. */
+    {
+        Guest g = {
+            .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
+            .ppb = 1, .read_cost = 1, .write_cost = 0,
+            .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0, 0.8 } },
+        };
+        Sim s;
+
+        guest_begin(&s, &g);
+        guest_run(&s, &g, 120);
+        g_assert_cmpfloat(in_dram(&s, &g, WARM), >, 0.8);
         guest_end(&s, &g);
     }
 

@@ -20,8 +20,10 @@ from .cells import FOUR, UNMANAGED, WORKLOADS
 BLOCK = Block("bench-peers-replays")
 PROGRAM = "hw/hybridmem/hybridmem-replay"
 NUMBERED = "pages.replay.tsv"
+GUEST = ("dram", "nvm")                     # ranges of guest RAM
 EPOCH_MS = scenarios.EPOCH // 1_000_000     # an instruction is a ns there
 FAULTS = 20000          # access-faults of the engine, by default
+FEWER = {"benefit": 2000}                   # as in its row; see cells.py
 CMQ = f"cmq,cmq-lifetime={5 * EPOCH_MS},cmq-cork={5 * EPOCH_MS}"
 # What the table calls them.
 POLICIES = {
@@ -35,8 +37,10 @@ TIMEOUT = 900
 
 NOTES = f"""\
 In a cell: lines read from NVM / lines written to it, by the guest and by moves,
-in percent of unmanaged; moves. *Optimum*: the bound on those written.
-Intervals of {EPOCH_MS} ms, all of which is logged; `access-faults={FAULTS}`."""
+in percent of unmanaged; moves. *Optimum*: the bound on those written. *Written*,
+*only read*: lines filled of a page in an interval in which it is, unmanaged.
+Intervals of {EPOCH_MS} ms, all of which is logged; `access-faults={FAULTS}`
+(`benefit`: {FEWER["benefit"]})."""
 
 
 def pages_of(path):
@@ -65,24 +69,48 @@ def renumber(source, target, frames):
             out.write("\t".join(field))
 
 
+def lines_of(path):
+    """Lines filled of a page in an epoch, on average: where it was stored to,
+    and where it was only loaded from."""
+    filled = {"written": [], "read": []}
+    with path.open() as file:
+        for line in file:
+            field = line.split("\t")
+            if field[0] == results.PHASE and field[2] in GUEST:
+                loads, stores, fills = map(int, field[4:7])
+                if loads or stores:
+                    filled["written" if stores else "read"].append(fills)
+    return [f"{sum(f) / len(f):.1f}" if f else "–" for f in filled.values()]
+
+
+def replay(program, table, ranges, policies, faults, *options):
+    """What the replayer says, from its --json; policies: of POLICIES."""
+    done = subprocess.run(
+        [program, "--json", "--meter", table, "--phase", results.PHASE,
+         "--ranges", ",".join(map(str, ranges)), "--interval", str(EPOCH_MS),
+         "--access-faults", str(faults), *options,
+         *(w for p in policies for w in ("--policy", POLICIES[p]))],
+        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        raise ResultError(f"{program}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
 def replayed(result, program):
-    """What the replayer says, from its --json."""
+    """The same, of all, each with its access-faults."""
     table = result.directory / NUMBERED
     sizes = {"dram": result.dram, "nvm": result.memory - result.dram}
     try:
         renumber(result.directory / results.PAGES, table,
                  {r: size // results.PAGE for r, size in sizes.items()})
-        done = subprocess.run(
-            [program, "--json", "--meter", table, "--phase", results.PHASE,
-             "--ranges", ",".join(map(str, sizes.values())),
-             "--interval", str(EPOCH_MS), "--access-faults", str(FAULTS),
-             *(w for p in POLICIES.values() for w in ("--policy", p))],
-            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        said = replay(program, table, sizes.values(), POLICIES, FAULTS)
+        for name, faults in FEWER.items():
+            one = replay(program, table, sizes.values(), [name], faults,
+                         "--no-optimum")
+            said["policies"][list(POLICIES).index(name)] = one["policies"][0]
     finally:
         table.unlink(missing_ok=True)
-    if done.returncode:
-        raise ResultError(f"{program}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    return said
 
 
 def share(part, whole):
@@ -97,13 +125,13 @@ def words(said, policy):
         f"; {policy['moves']:,}"
 
 
-def line_of(result, said):
-    """A line of the table."""
+def line_of(result, said, lines):
+    """A line of the table; `lines`: of lines_of()."""
     bound = said.get("optimum", {}).get("bound")
     return [result.cell.workload, f"{result.cell.share} %",
             *(words(said, p) for p in said["policies"]),
             "–" if bound is None else
-            share(bound, said["unmanaged"]["written"])]
+            share(bound, said["unmanaged"]["written"]), *lines]
 
 
 def table(found):
@@ -113,6 +141,8 @@ def table(found):
              c.workload != FOUR]
     bases.sort(key=lambda r: (list(WORKLOADS).index(r.cell.workload),
                               r.cell.share))
-    lines = [line_of(r, replayed(r, program)) for r in bases]
-    return "\n".join([*markdown(["trace", "DRAM", *POLICIES, "optimum"],
-                                lines, left=2), "", NOTES]) + "\n"
+    lines = [line_of(r, replayed(r, program),
+                     lines_of(r.directory / results.PAGES)) for r in bases]
+    return "\n".join([*markdown(["trace", "DRAM", *POLICIES, "optimum",
+                                 "written", "only read"], lines, left=2), "",
+                      NOTES]) + "\n"

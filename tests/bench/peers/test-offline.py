@@ -376,11 +376,24 @@ class ReplaysTest(Folder):
         said = {"unmanaged": none, "policies": [none, some],
                 "optimum": {"bound": 5}}
         result = fake("gups-20-unmanaged")
-        self.assertEqual(replays.line_of(result, said),
+        self.assertEqual(replays.line_of(result, said, ["8.0", "4.0"]),
                          ["gups", "20 %", "100.0 / 100.0; 0",
-                          "50.0 / 40.0; 1,234", "10.0"])
-        self.assertEqual(replays.line_of(result, said | {"optimum": {}})[-1],
-                         "–")
+                          "50.0 / 40.0; 1,234", "10.0", "8.0", "4.0"])
+        self.assertEqual(replays.line_of(result, said | {"optimum": {}},
+                                         [])[-1], "–")
+
+    def test_lines(self):
+        """Of pages of the guest in the phase that is measured, if used."""
+        source = self.root / "pages"
+        rows = ("2 0 dram 1 9 1 10 0", "2 0 nvm 1 0 2 20 0",
+                "2 1 nvm 1 5 0 7 3", "2 1 dram 2 5 0 4 0",
+                "2 1 nvm 2 0 0 99 9", "1 0 nvm 3 1 1 99 9",
+                "2 0 other 3 1 1 99 9")
+        source.write_text("# phase\tepoch\n" + "".join(
+            row.replace(" ", "\t") + "\n" for row in rows))
+        self.assertEqual(replays.lines_of(source), ["15.0", "5.5"])
+        source.write_text("# phase\tepoch\n")
+        self.assertEqual(replays.lines_of(source), ["–", "–"])
 
 
 class BenchTest(Folder):
