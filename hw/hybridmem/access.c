@@ -18,6 +18,8 @@
 
 /* The longest leave that is told apart. */
 #define WEIGHT_MAX 255
+/* Of one look, which is one bit of each page. */
+#define GAIN_MAX 0.5
 /* Longer is not remembered; more than the longest leave that anybody has. */
 #define AGE_MAX 448
 
@@ -131,7 +133,7 @@ void hm_access_set_half_life(HmAccess *a, double windows)
 {
     g_assert(windows > 0);
     for (unsigned w = 0; w <= WEIGHT_MAX; w++) {
-        a->gain[w] = 1 - exp2(-(w / windows));
+        a->gain[w] = MIN(1 - exp2(-(w / windows)), GAIN_MAX);
     }
 }
 

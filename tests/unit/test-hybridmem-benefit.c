@@ -301,6 +301,34 @@ static void test_hot_reads_in_noise(void)
 }
 
 /*
+ * In a large guest each block gets a look now and then.  What is read in each
+ * window must be told from what is read in one of ten, and then be left alone.
+ */
+static void test_seldom_seen(void)
+{
+    for (int model = 0; model < 2; model++) {
+        Guest g = {
+            .policy = "benefit", .access = true, .dram = 2048, .nvm = 18432,
+            .ppb = 1, .read_cost = model,
+            .kind = { [OTHERS] = { 0, 0.1, 0 }, [HOT] = { 1000, 1, 0 } },
+        };
+        uint64_t moves;
+        Sim s;
+
+        guest_begin(&s, &g);
+        s.max_faults = 160;
+        moves = guest_run(&s, &g, 150);
+        g_test_message("%.2f in dram, %" PRIu64 " moves",
+                       in_dram(&s, &g, HOT), moves);
+        g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+        g_assert_cmpuint(moves, <, 2 * g.dram);
+        g_assert_cmpuint(guest_run(&s, &g, 100), <, g.dram / 4);
+        g_assert_cmpfloat(in_dram(&s, &g, HOT), >, 0.95);
+        guest_end(&s, &g);
+    }
+}
+
+/*
  * Nearly all is written in each window: what is always written is many times as
  * hot as what is missing in one of six.
  */
@@ -912,6 +940,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/restless", test_restless);
     g_test_add_func("/hybridmem/benefit/hot-reads-in-noise",
                     test_hot_reads_in_noise);
+    g_test_add_func("/hybridmem/benefit/seldom-seen", test_seldom_seen);
     g_test_add_func("/hybridmem/benefit/writes-tell", test_writes_tell);
     g_test_add_func("/hybridmem/benefit/nearly-all", test_nearly_all);
     g_test_add_func("/hybridmem/benefit/wear", test_wear);

@@ -6,8 +6,10 @@
  * pages that it uses, so not all are looked at in each window.  The rate of a
  * block is the part of its pages that is accessed in a window: a mean over
  * its looks, in which a look that follows w windows of leave weighs
- * 1 - 2^(-w / half-life).  A rate does not decay while nobody looks, for
- * nothing is learnt then.
+ * 1 - 2^(-w / half-life), but no more than a half: where looks are few one
+ * would decide alone, and a page that is used now and then would pass for
+ * one that always is.  A rate does not decay while nobody looks, for nothing
+ * is learnt then.
  *
  * Who is looked at: the multi-level queue of HMM-V (arXiv 2209.13111).  A
  * block of level n is left alone for 2^n windows.  It rises when it is found
