@@ -238,8 +238,12 @@ static void test_from_the_start(void)
     hmn_fill(t);
     hmn_wait_promoted(t);
     hmn_wait_fast_at_most(t->qts, HMN_FAST);
-    /* What was touched first may have been put there, and is hot by chance. */
+    /*
+     * What was touched first may have been put there, and is hot by chance; or
+     * blocks have changed seats before their pages were there to be moved.
+     */
     g_assert_cmpuint(hmt_counter(t->qts, "moved-pages") +
+                     hmt_counter(t->qts, "moves-done") +
                      hmt_counter(t->qts, "fills"), >, 0);
     hmn_assert_agree(t->qts);
     hmn_assert_equal(t);
