@@ -722,7 +722,7 @@ static void test_doubt(void)
     doubt(false, false, 0xf0f0);
 }
 
-/* Pages that were not there had no need to be dropped, and are as doubtful. */
+/* So are pages that were not there when they were dropped. */
 static void test_doubt_absent(void)
 {
     unsigned long dirty;

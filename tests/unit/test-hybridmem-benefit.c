@@ -393,6 +393,25 @@ static void test_reads_only(void)
 }
 
 /*
+ * Of a page that is written more is read than of one that is only read: it has
+ * dram even if it is used less often, and only reads cost anything.
+ */
+static void test_only_read(void)
+{
+    Guest g = {
+        .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
+        .ppb = 1, .read_cost = 1, .write_cost = 0,
+        .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0, 0.8 } },
+    };
+    Sim s;
+
+    guest_begin(&s, &g);
+    guest_run(&s, &g, 120);
+    g_assert_cmpfloat(in_dram(&s, &g, WARM), >, 0.8);
+    guest_end(&s, &g);
+}
+
+/*
  * Two sets that do not both fit, one read often and one written seldom.  The
  * dearer one has dram, whatever the unit.
  */
@@ -423,21 +442,6 @@ static void test_costs(void)
                         row[i].reads_win);
         g_assert_cmpfloat(in_dram(&s, &g, row[i].reads_win ? HOT : WARM), >,
                           0.8);
-        guest_end(&s, &g);
-    }
-
-    /* Of a page that is written more is read than of one that is only read. */
-    {
-        Guest g = {
-            .policy = "benefit", .access = true, .dram = 512, .nvm = 3584,
-            .ppb = 1, .read_cost = 1, .write_cost = 0,
-            .kind = { [HOT] = { 480, 0.9, 0 }, [WARM] = { 480, 0, 0.8 } },
-        };
-        Sim s;
-
-        guest_begin(&s, &g);
-        guest_run(&s, &g, 120);
-        g_assert_cmpfloat(in_dram(&s, &g, WARM), >, 0.8);
         guest_end(&s, &g);
     }
 
@@ -945,6 +949,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hybridmem/benefit/nearly-all", test_nearly_all);
     g_test_add_func("/hybridmem/benefit/wear", test_wear);
     g_test_add_func("/hybridmem/benefit/reads-only", test_reads_only);
+    g_test_add_func("/hybridmem/benefit/only-read", test_only_read);
     g_test_add_func("/hybridmem/benefit/costs", test_costs);
     g_test_add_func("/hybridmem/benefit/limit", test_limit);
     g_test_add_func("/hybridmem/benefit/balanced", test_balanced);

@@ -38,13 +38,17 @@ SHARES = (10, 20)           # DRAM, percent of guest RAM
 UNMANAGED, MODE = "unmanaged", "memory-mode"
 LINUX, DAMON = "linux-tiering", "damon"
 KERNELS = (LINUX, DAMON)    # the server's kernel manages, QEMU knows nothing
-# Our engine's rows: policy, and parameters beside it.  The default of
-# access-faults is meant for a guest of some GiB; the log tells `benefit` most,
-# and in a guest of 1/64 of that a tenth places no worse.  `temperature` needs all.
+# The default of access-faults is meant for a guest of some GiB.  The log tells
+# `benefit` most, and in guests as small as these a tenth places no worse;
+# `temperature` needs all.
+FEW_FAULTS = 2000
+
+# Our engine's rows: policy, and parameters beside it.
 ENGINE = {
     "cmq": ("cmq", ""),
     "temperature": ("temperature", ""),
-    "benefit": ("benefit", "model=cxl,objective=time,access-faults=2000"),
+    "benefit": ("benefit",
+                f"model=cxl,objective=time,access-faults={FEW_FAULTS}"),
     "benefit-wear": ("benefit", "model=optane,objective=wear"),
 }
 READERS = ("temperature", "benefit")    # of these: reads are seen, too

@@ -15,7 +15,7 @@ from cells.document import Block, markdown
 from cells.files import ResultError
 
 from . import results, scenarios
-from .cells import FOUR, UNMANAGED, WORKLOADS
+from .cells import FEW_FAULTS, FOUR, UNMANAGED, WORKLOADS
 
 BLOCK = Block("bench-peers-replays")
 PROGRAM = "hw/hybridmem/hybridmem-replay"
@@ -23,7 +23,7 @@ NUMBERED = "pages.replay.tsv"
 GUEST = ("dram", "nvm")                     # ranges of guest RAM
 EPOCH_MS = scenarios.EPOCH // 1_000_000     # an instruction is a ns there
 FAULTS = 20000          # access-faults of the engine, by default
-FEWER = {"benefit": 2000}                   # as in its row; see cells.py
+FEWER = {"benefit": FEW_FAULTS}             # as in its row
 CMQ = f"cmq,cmq-lifetime={5 * EPOCH_MS},cmq-cork={5 * EPOCH_MS}"
 # What the table calls them.
 POLICIES = {
