@@ -24,6 +24,9 @@ LOAD_ADDRESS = 0xf0000      # where the PC shows the last 64 KiB of its ROM
 PARAMETERS = 0x200          # offset of "step" in payload.s
 RANGES_MAX = 5
 LOST_SECONDS = 5
+ROUND_SECONDS = 20          # that a round takes at most
+WINDOW_SECONDS = 120        # or a window
+WINDOWS_MAX = 10            # full_window(): the last ones are 8 times as long
 
 # The largest ring: where /dev/kvm is emulated in software, a guest may stop
 # for ever once its ring has been logged to, on ordinary RAM, too; nearly
@@ -143,8 +146,8 @@ class Payload:
 
     def lost(self):
         """Whether the host's KVM lets the payload get nowhere: it has found
-        no difference, and says nothing for seconds while its vCPU spends its time in the kernel.
-        (One that QEMU holds sleeps.)"""
+        no difference, and says nothing for seconds while its vCPU spends its
+        time in the kernel.  (One that QEMU holds sleeps.)"""
         try:
             if "!" in self.said() or not self.qmp("query-status")["running"]:
                 return False
@@ -227,11 +230,58 @@ class Payload:
     def set(self, **parameters):
         self.qmp("hybridmem-set", **parameters)
 
-    def next_window(self, skip=1, timeout=30):
-        """Counters after `skip` windows that began from now on."""
-        goal = self.counters()["windows"] + skip + 1
+    def full_window(self):
+        """query-hybridmem before and after the next sampling window that is
+        seen to hold a whole round.  Windows are made longer where the machine
+        is too slow for that."""
+        for seen in range(1, WINDOWS_MAX + 1):
+            before, after, rounds = self.watch_window()
+            if rounds >= 1:
+                return before, after
+            if seen % 3 == 0:
+                self.set(interval=2 * after["parameters"]["interval"],
+                         window=2 * after["parameters"]["window"])
+        raise guest.GuestError(f"{WINDOWS_MAX} windows, and none with a whole"
+                               " round of the payload")
 
-        def done():
-            c = self.counters()
-            return c if c["windows"] >= goal else None
-        return self.wait(done, timeout, "a sampling window")
+    def watch_window(self):
+        """What query-hybridmem says before the start and after the end of a
+        sampling window, and the rounds known to lie wholly in it.  That a
+        window starts is seen by the time spent on the log."""
+        before = self.end_of_window(self.info())
+        started = None
+        rounds = 0
+
+        def watch(now, letters):
+            nonlocal started, rounds
+            spent = now["counters"]["sample-ns"]
+            if started and started[0] == spent:
+                # The round that was going on then may have begun before.
+                rounds = letters - started[1] - 1
+            elif not started and spent > before["counters"]["sample-ns"]:
+                started = spent, self.check()
+        after = self.end_of_window(before, watch)
+        if after["counters"]["windows"] > before["counters"]["windows"] + 1:
+            rounds = 0
+        return before, after, rounds
+
+    def end_of_window(self, info, watch=None):
+        """The first query-hybridmem after the end of the window that `info`
+        is of; watch(query-hybridmem, rounds before it) until then."""
+        heard, rounds, began = 0, -1, time.monotonic()
+        while True:
+            letters = self.check()
+            now = self.info()
+            if now["counters"]["windows"] > info["counters"]["windows"]:
+                return now
+            if watch:
+                watch(now, letters)
+            if letters > rounds:
+                heard, rounds = time.monotonic(), letters
+            if time.monotonic() > min(heard + ROUND_SECONDS,
+                                      began + WINDOW_SECONDS):
+                raise guest.GuestError(
+                    f"{time.monotonic() - began:.0f} s without a sampling"
+                    f" window, {time.monotonic() - heard:.0f} s without a"
+                    " round of the payload")
+            time.sleep(0.01)
