@@ -63,7 +63,9 @@ fill:   movl    8(%esi), %ecx
         jmp     fill
 
 run:    xorl    %ebp, %ebp              # rounds done
-round:  movl    $ranges, %esi
+round:  rdtsc
+        pushl   %eax
+        movl    $ranges, %esi
 range:  movl    8(%esi), %ecx
         jecxz   done
         movl    (%esi), %ebx
@@ -88,7 +90,12 @@ range:  movl    8(%esi), %ecx
         addl    $16, %esi
         jmp     range
 
-done:   movl    %ebp, %eax
+done:   popl    %ecx
+1:      rdtsc
+        subl    %ecx, %eax
+        cmpl    pace, %eax
+        jb      1b
+        movl    %ebp, %eax
         xorl    %edx, %edx
         movl    $26, %ecx
         divl    %ecx
@@ -145,10 +152,12 @@ gdt:    .quad   0
 gdtr:   .word   . - gdt - 1
         .long   gdt
 
-# Parameters: bytes between two words of a page; then ranges of base, stride,
-# count, and whether they are written each round.  Count 0 ends the list.
+# Parameters: bytes between two words of a page; cycles of the TSC that a round
+# takes at least; then ranges of base, stride, count, and whether they are
+# written each round.  Count 0 ends the list.
         .org    0x200
 step:   .long   PAGE
+pace:   .long   0
 ranges: .fill   24, 4, 0
 
         .org    0xfff0                  # the reset vector
